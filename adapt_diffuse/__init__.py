@@ -1,0 +1,1 @@
+"""Adapt & Diffuse: sample-adaptive photo restoration with latent diffusion. Pure torch; knows no host."""

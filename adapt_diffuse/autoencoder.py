@@ -1,0 +1,119 @@
+"""The four kinds of diffusers autoencoders, seen as one.
+
+Images are (B, 3, H, W) on [-1, 1] here; latents are *raw*, in the autoencoder's own scale. The model's scale is
+``(raw - shift) * scale``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import AdaptDiffuseError
+from .latent_space import LatentSpace
+
+CLASSES = ("AutoencoderKL", "VQModel", "AutoencoderTiny", "AutoencoderDC")
+
+
+def autoencoder_from_config(config: dict[str, Any]) -> nn.Module:
+    """A diffusers autoencoder with fresh weights, from its config.json.
+
+    Raises:
+        AdaptDiffuseError: a class that is none of AutoencoderKL, VQModel, AutoencoderTiny, AutoencoderDC.
+    """
+    import diffusers
+
+    name = config.get("_class_name")
+    if name not in CLASSES:
+        raise AdaptDiffuseError(f"The autoencoder is a '{name}'; supported are {', '.join(CLASSES)}.")
+    return getattr(diffusers, name).from_config(config)
+
+
+class LatentEncoder(nn.Module):
+    """The encoder half: image on [-1, 1] to raw latent (the mean, where the autoencoder predicts a distribution)."""
+
+    def __init__(self, autoencoder: Any):
+        super().__init__()
+        self.encoder = autoencoder.encoder
+        # AutoencoderTiny and AutoencoderDC have none, AutoencoderKL may be configured without
+        self.quant_conv = getattr(autoencoder, "quant_conv", None) or nn.Identity()
+        self.channels = latent_channels(autoencoder)
+
+    @property
+    def last_layer(self) -> nn.Module:
+        """The encoder's last convolution: what enters it are the encoder's features."""
+        return self.encoder.conv_out if hasattr(self.encoder, "conv_out") else self.encoder.layers[-1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.quant_conv(self.encoder(image))[:, : self.channels]
+
+
+def latent_channels(autoencoder: Any) -> int:
+    config = autoencoder.config
+    return config.get("vq_embed_dim") or config.latent_channels
+
+
+def downsampling(autoencoder: Any) -> int:
+    """How many pixels of the image one latent position stands for, along a side."""
+    blocks = autoencoder.config.get("block_out_channels") or autoencoder.config.encoder_block_out_channels
+    return 2 ** (len(blocks) - 1)
+
+
+def encode_raw(autoencoder: Any, image: Tensor) -> Tensor:
+    """The raw latent (the mode of the distribution for AutoencoderKL, before quantisation for VQModel)."""
+    encoded = autoencoder.encode(image)
+    if hasattr(encoded, "latent_dist"):
+        return encoded.latent_dist.mode()
+    return encoded.latents if hasattr(encoded, "latents") else encoded.latent
+
+
+def decode_raw(autoencoder: Any, latent: Tensor) -> Tensor:
+    """The image on [-1, 1], not clamped. VQModel quantises first; the gradient passes straight through."""
+    return autoencoder.decode(latent).sample
+
+
+@torch.no_grad()
+def latent_space_of(autoencoder: Any) -> LatentSpace:
+    """Scale, shift and fingerprint of a diffusers autoencoder."""
+    config = autoencoder.config
+    parameter = next(autoencoder.parameters())
+
+    def encode(image: Tensor) -> Tensor:
+        return encode_raw(autoencoder, image.to(parameter) * 2 - 1).float().cpu()
+
+    return LatentSpace.measure(
+        encode,
+        scale=float(config.get("scaling_factor") or 1.0),
+        shift=float(config.get("shift_factor") or 0.0),
+        factor=downsampling(autoencoder),
+    )
+
+
+def load_autoencoder(folder: str | Path) -> nn.Module:
+    """A diffusers autoencoder from its folder (config.json and safetensors), float32, frozen, in evaluation mode.
+
+    Raises:
+        AdaptDiffuseError: a missing, truncated or unsupported folder.
+    """
+    from .checkpoints import load_diffusers_weights
+
+    folder = Path(folder)
+    model = autoencoder_from_config(read_config(folder / "config.json"))
+    return load_diffusers_weights(model, folder)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object from disk. Raises AdaptDiffuseError where there is none."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AdaptDiffuseError(f"There is no {path.name} in {path.parent}: is it a diffusers model folder?") from None
+    except (OSError, ValueError) as error:
+        raise AdaptDiffuseError(f"{path} cannot be read as JSON ({error}).") from None
+    if not isinstance(config, dict):
+        raise AdaptDiffuseError(f"{path} is not a configuration: it should hold a JSON object.")
+    return config

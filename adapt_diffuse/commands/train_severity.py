@@ -1,0 +1,117 @@
+"""Train a severity encoder for an autoencoder and a family of degradations."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..autoencoder import load_autoencoder
+from ..bundled import bundled_model
+from ..checkpoints import device_of
+from ..degradation.families import FAMILIES, Family, family_from_json
+from ..errors import AdaptDiffuseError
+from ..images import find_photos
+from ..photo_crops import PhotoCrops
+from ..severity.evaluation import SeverityScores
+from ..severity.training import Progress, SeverityTraining, TrainingSettings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    defaults = TrainingSettings()
+    parser.add_argument("--images", required=True, help="folder of undamaged photos to train on")
+    parser.add_argument("--validation", help="folder of photos to validate on; default: every twentieth of --images")
+    parser.add_argument("--out", type=Path, required=True, help="safetensors file to write; run again to resume")
+    parser.add_argument("--model", type=Path, help="diffusers folder with the autoencoder; default: the bundled one")
+    parser.add_argument(
+        "--family",
+        default="gaussian-blur",
+        help=f"{' | '.join(FAMILIES)}, with options: gaussian-blur:std_min=0.3,std_max=3.0",
+    )
+    parser.add_argument("--noise-std", type=float, default=0.05, help="noise on [0, 1] images")
+    parser.add_argument("--steps", type=int, default=defaults.steps)
+    parser.add_argument("--batch", type=int, default=defaults.batch)
+    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
+    parser.add_argument("--size", type=int, default=defaults.size, help="side of the training crops in pixels")
+    parser.add_argument("--head", choices=("log-sigma", "paper"), default=defaults.head)
+    parser.add_argument("--loss", choices=("nll", "paper"), default=defaults.loss)
+    parser.add_argument("--lambda-sigma", type=float, default=defaults.lambda_sigma)
+    parser.add_argument("--lambda-image", type=float, default=defaults.lambda_image)
+    parser.add_argument("--validate-every", type=int, default=defaults.validate_every)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+
+
+def parse_family(text: str, noise_std: float) -> Family:
+    """``name`` or ``name:key=value,...`` as a family."""
+    name, _, options = text.partition(":")
+    values: dict[str, object] = {"name": name, "noise_std": noise_std}
+    for option in filter(None, options.split(",")):
+        key, _, value = option.partition("=")
+        try:
+            values[key] = float(value)
+        except ValueError:
+            raise AdaptDiffuseError(f"'{option}' in '{text}' should be key=number.") from None
+    return family_from_json(values)
+
+
+def run(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    if args.out.suffix != ".safetensors":
+        raise AdaptDiffuseError(f"--out should end in .safetensors, not '{args.out.name}'.")
+    settings = TrainingSettings(
+        steps=args.steps,
+        batch=args.batch,
+        learning_rate=args.learning_rate,
+        size=args.size,
+        head=args.head,
+        loss=args.loss,
+        lambda_sigma=args.lambda_sigma,
+        lambda_image=args.lambda_image,
+        validate_every=args.validate_every,
+        seed=args.seed,
+    )
+    family = parse_family(args.family, args.noise_std)
+    folder = args.model or bundled_model()
+    autoencoder = load_autoencoder(folder / ("vqvae" if (folder / "vqvae").is_dir() else "vae"))
+    train, validation = load_crops(args, settings)
+    training = SeverityTraining(
+        autoencoder, family, train, validation.centres(), settings, args.out, device_of(args.device)
+    )
+    if training.resume():
+        print(f"Going on from step {training.step}.", file=sys.stderr)
+
+    with tqdm(total=settings.steps, initial=training.step, desc="train-severity", unit="step") as bar:
+
+        def progress(now: Progress) -> None:
+            bar.update(now.step - bar.n)
+            bar.set_postfix(error=f"{now.reconstruction:.4f}", sigma=f"{now.sigma:.3f}")
+            if now.scores is not None:
+                bar.write(f"step {now.step}: {describe(now.scores)}")
+
+        training.run(progress)
+    print(f"{args.out}: {describe(training.scores)}" if training.scores else str(args.out))
+    return 0
+
+
+def load_crops(args: argparse.Namespace, settings: TrainingSettings) -> tuple[PhotoCrops, PhotoCrops]:
+    """Training and validation photos; without a validation folder every twentieth photo is set aside."""
+    paths = find_photos(args.images)
+    if args.validation:
+        held_out = find_photos(args.validation)
+    else:
+        held_out = paths[::20]
+        paths = [path for path in paths if path not in set(held_out)] or held_out
+    train = PhotoCrops(paths, settings.size)
+    if train.unreadable:
+        print(f"{train.unreadable} of {len(paths)} photos could not be read and are left out.", file=sys.stderr)
+    return train, PhotoCrops(held_out, settings.size)
+
+
+def describe(scores: SeverityScores) -> str:
+    return (
+        f"sigma_hat against the level of damage: Pearson {scores.pearson_level:.3f}, Spearman "
+        f"{scores.spearman_level:.3f}; against its true error: Pearson {scores.pearson_error:.3f}, Spearman "
+        f"{scores.spearman_error:.3f}; sigma_hat / true {scores.sigma_ratio:.3f}; latent RMSE {scores.latent_rmse:.4f}"
+    )

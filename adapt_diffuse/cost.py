@@ -1,0 +1,72 @@
+"""What a restoration costs, counted in passes per image and in seconds."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from .prior import LatentPrior
+
+
+@dataclass
+class Cost:
+    """Passes, summed over the images of a batch (a batch of four through the denoiser counts four)."""
+
+    denoiser_forwards: int = 0
+    denoiser_backwards: int = 0
+    decoder_forwards: int = 0
+    decoder_backwards: int = 0
+    encoder_passes: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Cost)))
+
+
+class CountedPrior:
+    """A prior that counts its passes in ``cost``, backwards included, whoever calls it."""
+
+    def __init__(self, prior: LatentPrior):
+        self.prior = prior
+        self.cost = Cost()
+
+    @property
+    def sigmas(self) -> Tensor:
+        return self.prior.sigmas
+
+    @property
+    def multiple(self) -> int:
+        return self.prior.multiple
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self.cost.denoiser_forwards += len(x)
+        return self._watch(self.prior.denoise(x, sigma), "denoiser_backwards")
+
+    def encode(self, image: Tensor) -> Tensor:
+        self.cost.encoder_passes += len(image)
+        return self.prior.encode(image)
+
+    def decode(self, z0: Tensor) -> Tensor:
+        self.cost.decoder_forwards += len(z0)
+        return self._watch(self.prior.decode(z0), "decoder_backwards")
+
+    def _watch(self, output: Tensor, counter: str) -> Tensor:
+        """Count one backward per image each time a gradient arrives at ``output``."""
+        if output.requires_grad:
+
+            def arrived(gradient: Tensor) -> None:
+                setattr(self.cost, counter, getattr(self.cost, counter) + len(gradient))
+
+            output.register_hook(arrived)
+        return output
+
+
+def peak_memory() -> float:
+    """Peak memory in MiB: of the GPU's allocator where torch has used one, else of this process."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,94 @@
+"""What a degradation must offer, and how a measurement is drawn from it."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..errors import AdaptDiffuseError
+
+
+@runtime_checkable
+class Degradation(Protocol):
+    """The operator A of ``y = A(x) + n``, with the noise level of n.
+
+    Images and measurements are (B, 3, H, W) in [0, 1]; ``noise_std`` is in the same unit. Parameters of an operator
+    are one number for the whole batch or one per image. Calling it is differentiable in the image.
+    """
+
+    noise_std: float
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """The noise-free measurement A(x)."""
+        ...
+
+    def observed(self, y: Tensor) -> Tensor:
+        """``y`` with every value that carries no information set to zero."""
+        ...
+
+    def count(self, y: Tensor) -> Tensor:
+        """How many values of each measurement carry information: (B,), m in the method's formulas."""
+        ...
+
+    def select(self, indices: Tensor) -> Degradation:
+        """The operator of the images ``indices`` (n,) of the batch."""
+        ...
+
+
+@runtime_checkable
+class LinearDegradation(Degradation, Protocol):
+    """A degradation whose A is linear."""
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A^T y: the transpose of A, borders included."""
+        ...
+
+
+class Dense:
+    """Mixin of the operators that measure every pixel."""
+
+    def observed(self, y: Tensor) -> Tensor:
+        return y
+
+    def count(self, y: Tensor) -> Tensor:
+        return torch.full((len(y),), float(y[0].numel()), dtype=torch.float64, device=y.device)
+
+
+def randn(shape: torch.Size, like: Tensor, generators: torch.Generator | list[torch.Generator]) -> Tensor:
+    """Standard normal noise of ``shape``: one generator for the batch, or one per image.
+
+    Drawn on the CPU in float32, so that a seed gives the same noise on every device and in every dtype. With a
+    generator per image, image i of a batch gets the noise that it would get alone.
+    """
+    if isinstance(generators, torch.Generator):
+        noise = torch.randn(shape, generator=generators)
+    else:
+        noise = torch.stack([torch.randn(shape[1:], generator=generator) for generator in generators])
+    return noise.to(like)
+
+
+def measure(
+    image: Tensor, degradation: Degradation, generators: torch.Generator | list[torch.Generator]
+) -> Tensor:
+    """A measurement ``y = A(x) + n``, n ~ N(0, noise_std^2), unobserved values zero.
+
+    Args:
+        image: (B, 3, H, W) in [0, 1].
+        generators: CPU generators, one for the batch or one per image.
+    """
+    clean = degradation(image)
+    return degradation.observed(clean + degradation.noise_std * randn(clean.shape, clean, generators))
+
+
+def check_noise_std(noise_std: float) -> float:
+    """``noise_std`` as it is, or an AdaptDiffuseError where it is no standard deviation on [0, 1] images."""
+    if not 0 <= noise_std <= 1:
+        raise AdaptDiffuseError(f"noise_std must be between 0 and 1 (images are in [0, 1]), not {noise_std:g}.")
+    return float(noise_std)
+
+
+def per_image(values: Tensor, indices: Tensor) -> Tensor:
+    """The rows ``indices`` of an operator's parameter, which is shared by the batch when it has one row."""
+    return values if len(values) == 1 else values[indices.to(values.device)]

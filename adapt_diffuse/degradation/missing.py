@@ -1,0 +1,108 @@
+"""Missing pixels: random dropout, or a user's mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import AdaptDiffuseError
+from .base import check_noise_std, per_image
+
+
+def random_mask(shape: tuple[int, int, int, int], drop: Tensor, generator: torch.Generator) -> Tensor:
+    """Masks (B, 1, H, W), 1 where a pixel is kept: each is dropped on its own with probability ``drop`` (B,)."""
+    uniform = torch.rand((shape[0], 1, *shape[2:]), generator=generator)
+    return (uniform < 1 - drop.reshape(-1, 1, 1, 1)).float()
+
+
+class MissingPixels:
+    """Pixels that are known (mask 1) or lost (mask 0), all channels together.
+
+    A lost pixel carries no information: it is zero in the measurement, in the residual and in the count.
+
+    Args:
+        mask: (1 or B, 1, H, W), anything above 0.5 is kept; the photos must have its size.
+        noise_std: standard deviation of the noise on the kept pixels of [0, 1] images.
+
+    Raises:
+        AdaptDiffuseError: a mask of another shape than the photo, or without a single kept pixel.
+    """
+
+    def __init__(self, mask: Tensor, noise_std: float = 0.0):
+        if mask.ndim != 4 or mask.shape[1] != 1:
+            raise AdaptDiffuseError(f"The mask must have the shape (batch, 1, height, width), not {tuple(mask.shape)}.")
+        self.mask = mask.detach() > 0.5
+        if not bool(self.mask.flatten(1).any(1).all()):
+            raise AdaptDiffuseError("The mask keeps no pixel at all: nothing is left to restore the photo from.")
+        self.noise_std = check_noise_std(noise_std)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return image * self._mask_for(image).to(image)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self(y)
+
+    def observed(self, y: Tensor) -> Tensor:
+        # where, not a product: a lost pixel may hold anything, NaN included
+        return torch.where(self._mask_for(y), y, torch.zeros_like(y))
+
+    def count(self, y: Tensor) -> Tensor:
+        kept = self._mask_for(y).flatten(1).sum(1).double() * y.shape[1]
+        return kept.expand(len(y))
+
+    def select(self, indices: Tensor) -> MissingPixels:
+        return MissingPixels(per_image(self.mask, indices), self.noise_std)
+
+    def _mask_for(self, image: Tensor) -> Tensor:
+        if self.mask.shape[2:] != image.shape[2:] or len(self.mask) not in (1, len(image)):
+            count, _, height, width = self.mask.shape
+            raise AdaptDiffuseError(
+                f"The mask is {width} x {height} ({count} of them) but the photo is {image.shape[3]} x "
+                f"{image.shape[2]} ({len(image)} of them): give a mask of the photo's size."
+            )
+        if self.mask.device != image.device:
+            self.mask = self.mask.to(image.device)
+        return self.mask
+
+
+class RandomMissingPixels:
+    """Each pixel lost with probability ``drop``; the mask follows from the seed and the photo's size.
+
+    All photos of a batch share the mask of their size, so that a batch gives what its photos give alone.
+
+    Args:
+        drop: 0 to 0.99; the paper's task draws it from [0.70, 0.80].
+        seed: of the mask.
+        noise_std: standard deviation of the noise on the kept pixels of [0, 1] images.
+    """
+
+    def __init__(self, drop: float, seed: int = 0, noise_std: float = 0.0):
+        if not 0 <= drop <= 0.99:
+            raise AdaptDiffuseError(f"The fraction of dropped pixels must be between 0 and 0.99, not {drop:g}.")
+        self.drop, self.seed, self.noise_std = drop, seed, check_noise_std(noise_std)
+        self._sized: dict[tuple[int, int], MissingPixels] = {}
+
+    def sized(self, height: int, width: int) -> MissingPixels:
+        """The operator with the mask of this seed for photos of one size."""
+        if (height, width) not in self._sized:
+            generator = torch.Generator().manual_seed(self.seed)
+            mask = random_mask((1, 1, height, width), torch.tensor([self.drop]), generator)
+            if not mask.any():  # a photo of a few pixels: keep one
+                mask[0, 0, 0, 0] = 1
+            self._sized[height, width] = MissingPixels(mask, self.noise_std)
+        return self._sized[height, width]
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return self.sized(*image.shape[2:])(image)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.sized(*y.shape[2:]).adjoint(y)
+
+    def observed(self, y: Tensor) -> Tensor:
+        return self.sized(*y.shape[2:]).observed(y)
+
+    def count(self, y: Tensor) -> Tensor:
+        return self.sized(*y.shape[2:]).count(y)
+
+    def select(self, indices: Tensor) -> RandomMissingPixels:
+        return self

@@ -1,0 +1,5 @@
+"""The one exception of the package: its message is a sentence for the person in front of the screen."""
+
+
+class AdaptDiffuseError(ValueError):
+    """Input that cannot be used. The message says what is wrong, with which input, and what to do."""

@@ -1,0 +1,81 @@
+"""The gradient of the data term, through decoder and denoiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .errors import AdaptDiffuseError
+from .measurement import Measurement
+from .prior import LatentPrior
+
+Through = Literal["denoiser", "decoder"]
+REFERENCE_VALUES = 3 * 256 * 256
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What a guided step needs, all detached.
+
+    Attributes:
+        z0: (B, C, h, w) posterior mean.
+        gradient: (B, C, h, w), of the data term's norm with respect to x ("denoiser") or to z0 ("decoder").
+        norm: (B,) ``|y' - A'(D(z0))|`` on [-1, 1] images.
+    """
+
+    z0: Tensor
+    gradient: Tensor
+    norm: Tensor
+
+
+def data_gradient(
+    prior: LatentPrior, measurement: Measurement, x: Tensor, sigma: Tensor, through: Through
+) -> Guidance:
+    """The gradient of ``|y' - A'(D(denoise(x)))|``, the per-image norm on [-1, 1] images (Latent-DPS).
+
+    Args:
+        x: (B, C, h, w), ``z0 + sigma eps``.
+        sigma: (B,).
+        through: "denoiser" differentiates with respect to x through decoder and denoiser, as published; "decoder"
+            holds the posterior mean fixed and differentiates with respect to it, through the decoder alone.
+
+    Raises:
+        AdaptDiffuseError: the gradient is missing or not finite.
+    """
+    with torch.enable_grad():
+        if through == "denoiser":
+            source = x.detach().requires_grad_()
+            z0 = prior.denoise(source, sigma)
+        else:
+            with torch.no_grad():
+                z0 = prior.denoise(x.detach(), sigma)
+            source = z0 = z0.detach().requires_grad_()
+        # [-1, 1] images double the [0, 1] residual
+        residual = 2 * measurement.residual(prior.decode(z0))
+        norm = safe_norm(residual)
+        (gradient,) = torch.autograd.grad(norm.sum(), source)
+    if not bool(torch.isfinite(gradient).all()):
+        raise AdaptDiffuseError(
+            "The gradient of the data term is not finite: the model or the decoder overflows on this photo. "
+            "Use float32, or a smaller step size."
+        )
+    return Guidance(z0.detach(), gradient.detach(), norm.detach())
+
+
+def safe_norm(values: Tensor) -> Tensor:
+    """Euclidean norm per image, (B,), with gradient 0 instead of NaN where the values are all zero."""
+    squares = values.flatten(1).square().sum(1)
+    positive = squares > 0
+    return torch.where(positive, torch.where(positive, squares, torch.ones_like(squares)).sqrt(), 0)
+
+
+def size_factor(measurement: Measurement) -> Tensor:
+    """``sqrt(m / (3 * 256 * 256))``, (B,): makes a step size mean the same at every photo size and mask.
+
+    The gradient of a whole-image norm shrinks per latent entry as 1 / sqrt(m); the published step sizes are for
+    256 px photos.
+    """
+    return (measurement.count().double() / REFERENCE_VALUES).sqrt()

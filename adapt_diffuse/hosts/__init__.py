@@ -1,0 +1,1 @@
+"""The two providers of a prior: diffusers folders on disk, and the MODEL and VAE of a ComfyUI host."""

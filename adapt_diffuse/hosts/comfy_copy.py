@@ -1,0 +1,152 @@
+"""Copies of the host's models that gradients can pass; the host's own are only read."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import AdaptDiffuseError
+
+PACKAGE = __name__.rpartition(".hosts.")[0] + "."
+USE_DECODER = "Set the solver's 'through' to decoder, which works with every model."
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# what the host hangs on layers to offload, patch and cast them; a copy starts without
+HOST_STATE = (
+    "comfy_cast_weights prev_comfy_cast_weights comfy_force_cast_weights comfy_patched_weights weight_function "
+    "bias_function weight_lowvram_function bias_lowvram_function seed_key _v _v_block _v_signature _v_weight _v_bias "
+    "_pin _pin_state _prefetch"
+).split()
+# read, never written, by a copy too
+SHARED_STATE = "model_config current_patcher dynamic_vbars dynamic_pins dynamic_patchers current_hooks".split()
+
+
+def plain_copy(module: nn.Module) -> Any:
+    """A frozen deep copy made of normal tensors, without the host's offloading and patching state.
+
+    To be called outside inference mode.
+
+    Raises:
+        AdaptDiffuseError: weights that are quantised or not in memory.
+    """
+    memo: dict[int, Any] = {}
+    for layer in module.modules():
+        for name in (*HOST_STATE, *SHARED_STATE):
+            if name in vars(layer):
+                memo[id(vars(layer)[name])] = vars(layer)[name]
+    check_weights(module)
+    copied = copy.deepcopy(module, memo)
+    for layer in copied.modules():
+        for name in HOST_STATE:
+            vars(layer).pop(name, None)
+        for tensors in (layer._parameters, layer._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None and tensor.is_inference():
+                    made = tensor.clone()
+                    tensors[name] = nn.Parameter(made, False) if isinstance(tensor, nn.Parameter) else made
+    return copied.requires_grad_(False).eval()
+
+
+def check_weights(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        if parameter.is_meta:
+            raise AdaptDiffuseError(f"The weights of {type(module).__name__} are not in memory yet. {USE_DECODER}")
+        if parameter.dtype not in FLOATS or type(parameter.data) is not Tensor:
+            raise AdaptDiffuseError(
+                f"The weights of {type(module).__name__} are quantised ({type(parameter.data).__name__}, "
+                f"{parameter.dtype}): no gradient passes them. {USE_DECODER}"
+            )
+
+
+def independent_denoiser(model: Any, extra_args: dict[str, Any]) -> tuple[Any, dict[str, Any], Any]:
+    """The host's guided model once more, on weights of its own, for gradients.
+
+    Args:
+        model: what the host calls its sampler function with: masks around a guider around the network.
+        extra_args: of the same call.
+
+    Returns:
+        The callable, its arguments, and the ModelPatcher of its weights (not loaded yet).
+
+    Raises:
+        AdaptDiffuseError: a set-up in which the gradient would be wrong or missing.
+    """
+    import comfy.model_management
+    import comfy.model_patcher
+
+    guider = model.inner_model
+    patcher, shared = guider.model_patcher, guider.inner_model
+    refuse(guider, patcher, shared, extra_args)
+    if patcher.is_dynamic():
+        network = static_clone(patcher)
+        network.model.current_patcher = network
+    else:
+        size = comfy.model_management.module_size(shared)
+        comfy.model_management.free_memory(1.1 * size, patcher.load_device, keep_loaded=[])
+        network = comfy.model_patcher.ModelPatcher(plain_copy(shared), patcher.load_device, patcher.offload_device)
+
+    own_guider = copy.copy(guider)
+    own_guider.inner_model = network.model
+    own_guider.conds = fresh(guider.conds)
+    own_model = copy.copy(model)
+    for name, value in vars(model).items():
+        setattr(own_model, name, fresh(value))
+    own_model.inner_model = own_guider
+    arguments = fresh(extra_args)
+    options = arguments.setdefault("model_options", {}).setdefault("transformer_options", {})
+    options["optimized_attention_override"] = differentiable_attention
+    return own_model, arguments, network
+
+
+def refuse(guider: Any, patcher: Any, shared: Any, extra_args: dict[str, Any]) -> None:
+    """Raise AdaptDiffuseError for every known way in which the denoiser's gradient would be wrong without a sign."""
+    options = {**getattr(guider, "model_options", {}), **extra_args.get("model_options", {})}
+    if "multigpu_clones" in options:
+        raise AdaptDiffuseError(f"The model runs on several GPUs, without gradients. {USE_DECODER}")
+    if any("hooks" in cond for conds in getattr(guider, "conds", {}).values() for cond in conds):
+        raise AdaptDiffuseError(f"The conditioning changes the model's weights on the way (hooks). {USE_DECODER}")
+    if "gguf" in type(patcher).__name__.lower():
+        raise AdaptDiffuseError(f"The model is quantised (GGUF): no gradient passes it. {USE_DECODER}")
+    if patcher.is_dynamic():
+        return
+    devices = {parameter.device.type for parameter in shared.parameters()}
+    if getattr(shared, "model_lowvram", False) or devices != {torch.device(patcher.load_device).type}:
+        raise AdaptDiffuseError(f"The model does not fit the GPU's memory and is loaded in part. {USE_DECODER}")
+    check_weights(shared)
+
+
+def static_clone(patcher: Any) -> Any:
+    """The model read once more into plain memory, for hosts with dynamic VRAM."""
+    try:
+        return patcher.clone(disable_dynamic=True, force_deepcopy=True)
+    except (RuntimeError, TypeError) as error:
+        raise AdaptDiffuseError(f"This model cannot be loaded outside dynamic VRAM ({error}). {USE_DECODER}") from error
+
+
+def differentiable_attention(attention: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """Torch's own attention in place of kernels without a backward pass."""
+    from comfy.ldm.modules.attention import attention_pytorch
+
+    return attention_pytorch(*args, **kwargs)
+
+
+def fresh(value: Any) -> Any:
+    """``value`` with every tensor inside cloned: in lists, tuples, dicts, our own objects and the host's conditions."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    if type(value) in (list, tuple):
+        return type(value)(fresh(item) for item in value)
+    if type(value) is dict:
+        return {key: fresh(item) for key, item in value.items()}
+    if type(value).__module__.startswith(PACKAGE) and dataclasses.is_dataclass(value):
+        return dataclasses.replace(value, **{f.name: fresh(getattr(value, f.name)) for f in dataclasses.fields(value)})
+    if hasattr(value, "_copy_with") and hasattr(value, "cond"):
+        return value._copy_with(fresh(value.cond))
+    if type(value).__module__.startswith(PACKAGE):  # a degradation, say
+        copied = copy.copy(value)
+        vars(copied).update({name: fresh(item) for name, item in vars(value).items()})
+        return copied
+    return value

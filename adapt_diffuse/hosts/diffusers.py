@@ -1,0 +1,115 @@
+"""A latent diffusion model from a diffusers folder: autoencoder, UNet2DModel, scheduler config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..autoencoder import decode_raw, encode_raw, latent_channels, latent_space_of, load_autoencoder, read_config
+from ..checkpoints import load_diffusers_weights
+from ..errors import AdaptDiffuseError
+from ..latent_space import LatentSpace
+from ..prior import over_image, posterior_mean, timestep_of
+from ..schedule import vp_sigmas
+
+
+class DiffusersPrior:
+    """An unconditional latent diffusion model as a LatentPrior.
+
+    Args:
+        autoencoder: diffusers AutoencoderKL, VQModel, AutoencoderTiny or AutoencoderDC.
+        unet: diffusers UNet2DModel.
+        alphas_cumprod: (n,) of the schedule it was trained on.
+        prediction: "epsilon", "v_prediction" or "sample".
+    """
+
+    def __init__(self, autoencoder: Any, unet: Any, alphas_cumprod: Tensor, prediction: str):
+        if unet.config.in_channels != latent_channels(autoencoder):
+            raise AdaptDiffuseError(
+                f"The UNet takes {unet.config.in_channels} channels but the autoencoder's latents have "
+                f"{latent_channels(autoencoder)}: they do not belong together."
+            )
+        self.autoencoder, self.unet, self.prediction = autoencoder, unet, prediction
+        self.space: LatentSpace = latent_space_of(autoencoder)
+        self._sigmas = vp_sigmas(alphas_cumprod.double())
+
+    @classmethod
+    def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> DiffusersPrior:
+        """The model in ``folder`` (vae or vqvae, unet, scheduler), float32, frozen, on ``device``.
+
+        Raises:
+            AdaptDiffuseError: something is missing, truncated or of an unsupported kind.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise AdaptDiffuseError(f"There is no model folder {folder}.")
+        part = "vqvae" if (folder / "vqvae").is_dir() else "vae"
+        autoencoder = load_autoencoder(folder / part)
+        unet = load_unet(folder / "unet")
+        scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
+        prediction = scheduler.get("prediction_type", "epsilon")
+        # convolutions of few channels run up to twice as fast on a CPU with the channels last
+        layout = torch.channels_last
+        autoencoder.to(device, memory_format=layout)
+        unet.to(device, memory_format=layout)
+        return cls(autoencoder, unet, alphas_cumprod_of(scheduler), prediction)
+
+    @property
+    def sigmas(self) -> Tensor:
+        return self._sigmas
+
+    @property
+    def multiple(self) -> int:
+        return self.space.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        timestep = timestep_of(sigma.to(self._sigmas), self._sigmas).to(x)
+        parameter = next(self.unet.parameters())
+        scaled = (x / (1 + over_image(sigma, x) ** 2).sqrt()).to(parameter)
+        output = self.unet(scaled, timestep.to(parameter)).sample
+        return posterior_mean(x, sigma, output.to(x), self.prediction)
+
+    def encode(self, image: Tensor) -> Tensor:
+        parameter = next(self.autoencoder.parameters())
+        return self.space.from_raw(encode_raw(self.autoencoder, (image * 2 - 1).to(parameter))).to(image)
+
+    def decode(self, z0: Tensor) -> Tensor:
+        parameter = next(self.autoencoder.parameters())
+        return (decode_raw(self.autoencoder, self.space.to_raw(z0).to(parameter)).to(z0) + 1) / 2
+
+
+def load_unet(folder: Path) -> Any:
+    """A UNet2DModel, float32, frozen. Raises AdaptDiffuseError for another class or damaged weights."""
+    from diffusers import UNet2DModel
+
+    config = read_config(folder / "config.json")
+    if config.get("_class_name") != "UNet2DModel":
+        raise AdaptDiffuseError(f"The unet in {folder} is a '{config.get('_class_name')}'; supported is UNet2DModel.")
+    return load_diffusers_weights(UNet2DModel.from_config(config), folder)
+
+
+def alphas_cumprod_of(scheduler: dict[str, Any]) -> Tensor:
+    """abar (n,) float64 of a scheduler config.
+
+    Raises:
+        AdaptDiffuseError: a beta schedule other than linear, scaled_linear or trained_betas.
+    """
+    count = int(scheduler.get("num_train_timesteps", 1000))
+    start, end = float(scheduler.get("beta_start", 1e-4)), float(scheduler.get("beta_end", 0.02))
+    kind = scheduler.get("beta_schedule", "linear")
+    if scheduler.get("trained_betas") is not None:
+        betas = torch.tensor(scheduler["trained_betas"], dtype=torch.float64)
+    elif kind == "linear":
+        betas = torch.linspace(start, end, count, dtype=torch.float64)
+    elif kind == "scaled_linear":
+        betas = torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64) ** 2
+    else:
+        raise AdaptDiffuseError(f"The scheduler's beta_schedule '{kind}' is not supported (linear, scaled_linear).")
+    return torch.cumprod(1 - betas, 0)

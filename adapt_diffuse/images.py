@@ -1,0 +1,84 @@
+"""Photos on disk: reading anything an artist has, writing without leaving half a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from .checkpoints import write_whole
+from .errors import AdaptDiffuseError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+def find_photos(source: str | Path) -> list[Path]:
+    """The photos of a folder (and its sub-folders), sorted by name; a single file is itself.
+
+    Raises:
+        AdaptDiffuseError: nothing there.
+    """
+    source = Path(source)
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise AdaptDiffuseError(f"There is no photo or folder {source}.")
+    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise AdaptDiffuseError(f"The folder {source} has no photos ({', '.join(sorted(SUFFIXES))}).")
+    return found
+
+
+def open_image(path: Path) -> Image.Image:
+    """The image, upright, in memory. Raises AdaptDiffuseError where the file is no image or is cut short."""
+    try:
+        with Image.open(path) as file:
+            file.load()
+            return ImageOps.exif_transpose(file)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise AdaptDiffuseError(f"{path} cannot be read as an image ({error}).") from None
+
+
+def read_photo(path: str | Path) -> Tensor:
+    """A photo as (1, 3, H, W) float32 on [0, 1]; greyscale, 16-bit, CMYK and transparent ones are converted."""
+    image = open_image(Path(path))
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, dtype=np.float32)
+        # 16-bit greyscale comes as integers up to 65535, scientific float images as [0, 1]
+        planes = np.repeat((values / (1.0 if image.mode == "F" else 65535.0))[None], 3, 0)
+        return torch.from_numpy(planes)[None]
+    values = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+    return torch.from_numpy(values).permute(2, 0, 1)[None].contiguous()
+
+
+def read_mask(path: str | Path) -> Tensor:
+    """A mask as (1, 1, H, W) float32: 1 where the image is lighter than middle grey (kept), else 0 (lost)."""
+    values = np.asarray(open_image(Path(path)).convert("L"), dtype=np.float32) / 255
+    return torch.from_numpy(values > 0.5).float()[None, None]
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """(3, H, W) or (1, 3, H, W) on [0, 1], clamped, as 8-bit RGB."""
+    planes = image.detach().reshape(3, *image.shape[-2:]).float().cpu().clamp(0, 1)
+    return Image.fromarray((planes.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+
+
+def write_image(path: str | Path, image: Tensor | Image.Image) -> None:
+    """Write an image, whole or not at all. Raises AdaptDiffuseError where the disk or the folder refuses."""
+    picture = image if isinstance(image, Image.Image) else to_pil(image)
+    try:
+        write_whole(Path(path), lambda partial: picture.save(partial))
+    except OSError as error:
+        raise AdaptDiffuseError(f"{path} cannot be written ({error.strerror or error}).") from None
+
+
+def centre_crop(photo: Tensor, size: int) -> Tensor:
+    """The middle ``size`` x ``size`` pixels of (..., H, W); smaller photos are refused with AdaptDiffuseError."""
+    height, width = photo.shape[-2:]
+    if min(height, width) < size:
+        raise AdaptDiffuseError(f"A photo of {width} x {height} is too small for a crop of {size} pixels.")
+    top, left = (height - size) // 2, (width - size) // 2
+    return photo[..., top : top + size, left : left + size]

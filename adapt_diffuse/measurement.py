@@ -1,0 +1,61 @@
+"""A photo and the degradation that made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .degradation import Degradation
+from .errors import AdaptDiffuseError
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """``y = A(x) + n``: the photo, at its own size, and its degradation.
+
+    The restored image may be larger than the photo (padded to the latent grid): its upper left part is the photo.
+
+    Attributes:
+        y: (B, 3, H, W) on [0, 1], unobserved values zero.
+        degradation: A and the noise level.
+    """
+
+    y: Tensor
+    degradation: Degradation
+
+    @classmethod
+    def of(cls, photo: Tensor, degradation: Degradation) -> Measurement:
+        """The measurement that ``photo`` is, checked.
+
+        Raises:
+            AdaptDiffuseError: an empty batch, or a pixel that is observed and not finite.
+        """
+        if photo.ndim != 4 or 0 in photo.shape:
+            raise AdaptDiffuseError(f"The photo has no pixels: its shape is {tuple(photo.shape)}.")
+        y = degradation.observed(photo.detach())
+        if not bool(torch.isfinite(y).all()):
+            raise AdaptDiffuseError("The photo has pixels that are NaN or infinite; repair it before restoring.")
+        return cls(y, degradation)
+
+    def residual(self, image: Tensor) -> Tensor:
+        """``y - A(image)`` on [0, 1], zero where nothing was observed; the padding of ``image`` is cut off."""
+        height, width = self.y.shape[2:]
+        return self.y - self.degradation(image[:, :, :height, :width])
+
+    def count(self) -> Tensor:
+        """The number of measured values, (B,)."""
+        return self.degradation.count(self.y)
+
+    def residual_ratio(self, image: Tensor) -> Tensor:
+        """``|y - A(x)| / (noise_std sqrt(m))``, (B,): 1 is a perfect fit, far below 1 overfits the noise.
+
+        Infinite where the degradation has no noise.
+        """
+        norm = self.residual(image).double().flatten(1).norm(dim=1)
+        return norm / (self.degradation.noise_std * self.count().to(norm).sqrt())
+
+    def select(self, indices: Tensor) -> Measurement:
+        """The measurements ``indices`` (n,) of the batch."""
+        return Measurement(self.y[indices.to(self.y.device)], self.degradation.select(indices))

@@ -1,0 +1,69 @@
+"""Random crops of a folder of photos, for training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .errors import AdaptDiffuseError
+from .images import open_image
+
+
+class PhotoCrops:
+    """Photos kept in memory as 8 bit, handed out as random crops.
+
+    Args:
+        paths: the photos; those that cannot be read are left out and counted in ``unreadable``.
+        size: side of the crops. Smaller photos are enlarged to it.
+        max_side: larger photos are reduced so that their longer side is this long, to fit into memory.
+
+    Raises:
+        AdaptDiffuseError: no photo could be read.
+    """
+
+    def __init__(self, paths: Sequence[Path], size: int, max_side: int = 768):
+        self.size = size
+        self.photos: list[Tensor] = []
+        self.unreadable = 0
+        for path in paths:
+            try:
+                self.photos.append(_read(path, size, max_side))
+            except AdaptDiffuseError:
+                self.unreadable += 1
+        if not self.photos:
+            raise AdaptDiffuseError(f"None of the {len(paths)} photos could be read.")
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def random(self, count: int, rng: np.random.Generator) -> Tensor:
+        """``count`` random crops, half of them mirrored: (count, 3, size, size) on [0, 1]."""
+        crops = []
+        for index in rng.integers(len(self.photos), size=count):
+            photo = self.photos[index]
+            top = int(rng.integers(photo.shape[1] - self.size + 1))
+            left = int(rng.integers(photo.shape[2] - self.size + 1))
+            crop = photo[:, top : top + self.size, left : left + self.size]
+            crops.append(crop.flip(2) if rng.random() < 0.5 else crop)
+        return torch.stack(crops).float() / 255
+
+    def centres(self) -> Tensor:
+        """The centre crop of every photo: (n, 3, size, size) on [0, 1]."""
+        from .images import centre_crop
+
+        return torch.stack([centre_crop(photo, self.size) for photo in self.photos]).float() / 255
+
+
+def _read(path: Path, size: int, max_side: int) -> Tensor:
+    image = open_image(path).convert("RGB")
+    scale = min(1.0, max_side / max(image.size))
+    scale = max(scale, size / min(image.size))
+    if scale != 1:
+        target = (max(size, round(image.width * scale)), max(size, round(image.height * scale)))
+        image = image.resize(target, Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

@@ -1,0 +1,111 @@
+"""The method end to end: severity, start, guided reverse diffusion, decode."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .cost import Cost, CountedPrior, peak_memory
+from .degradation import Degradation, randn
+from .measurement import Measurement
+from .padding import pad_to_multiple
+from .prior import LatentPrior, over_image
+from .schedule import Rounding, StartMode, descend, start_noise, start_sigma
+from .severity import Severity, SeverityEncoder
+from .solvers.base import Callback, Solver, solve
+
+
+@dataclass(frozen=True)
+class StartSettings:
+    """Where and how densely reverse diffusion runs; see ``schedule.start_sigma`` and ``schedule.descend``."""
+
+    noise_correction: float = 1.0
+    mode: StartMode = "matched"
+    rounding: Rounding = "continuous"
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """What came out.
+
+    Attributes:
+        image: (B, 3, H, W) on [0, 1], the photo's size.
+        severity: what the encoder said; None for a start from pure noise.
+        sigma_start: (B,) level of the first step; 0 where no diffusion ran.
+        steps: (B,) number of solver steps of each photo.
+        residual: (B,) ``|y - A(x)| / (noise_std sqrt(m))`` of the image.
+        cost: passes, summed over the batch.
+        seconds: wall-clock time of the batch.
+        peak_memory: MiB.
+    """
+
+    image: Tensor
+    severity: Severity | None
+    sigma_start: Tensor
+    steps: Tensor
+    residual: Tensor
+    cost: Cost
+    seconds: float
+    peak_memory: float
+
+
+def generators_for(seed: int, count: int) -> list[torch.Generator]:
+    """One generator per image; image i of a batch with ``seed`` draws what it would alone with ``seed + i``."""
+    return [torch.Generator().manual_seed((seed + index) % 2**63) for index in range(count)]
+
+
+def restore(
+    photo: Tensor,
+    degradation: Degradation,
+    prior: LatentPrior,
+    solver: Solver | None,
+    generators: list[torch.Generator],
+    encoder: SeverityEncoder | None = None,
+    start: StartSettings = StartSettings(),  # noqa: B008 (frozen)
+    callback: Callback | None = None,
+) -> Restoration:
+    """Restore a batch of photos of one size.
+
+    Args:
+        photo: (B, 3, H, W) on [0, 1], any H and W >= 1.
+        degradation: what happened to it, with the noise level.
+        solver: the guided solver; None decodes the encoder's estimate as it is (the row "AE").
+        generators: one CPU generator per photo.
+        encoder: the severity encoder; None starts from pure noise at the prior's highest level.
+
+    Raises:
+        AdaptDiffuseError: photos that cannot be restored, with the reason.
+    """
+    begin = time.monotonic()
+    counted = CountedPrior(prior)
+    measurement = Measurement.of(photo, degradation)
+    levels = prior.sigmas
+    severity, z0 = None, None
+    if encoder is not None:
+        severity = encoder.predict(measurement.y, prior.multiple)
+        counted.cost.encoder_passes += len(photo)
+        noise = over_image(start_noise(severity.sigma_hat, start.noise_correction), severity.z_hat)
+        first = start_sigma(severity.sigma_hat, levels, start.noise_correction, start.mode, start.rounding)
+        z0 = severity.z_hat
+    else:
+        latent = prior.encode(pad_to_multiple(measurement.y[:1], prior.multiple))
+        z0 = latent.new_zeros(len(photo), *latent.shape[1:])
+        first = levels[-1:].expand(len(photo))
+        noise = over_image(first, z0)
+
+    steps = torch.zeros(len(photo), dtype=torch.int64)
+    if solver is not None:
+        x = z0 + noise * randn(z0.shape, z0, generators)
+        schedules = [descend(float(level), levels, start.steps) for level in first]
+        steps = torch.tensor([len(schedule) - 1 for schedule in schedules])
+        z0 = solve(solver, counted, measurement, x, schedules, generators, callback)
+    with torch.no_grad():
+        image = counted.decode(z0)[:, :, : photo.shape[2], : photo.shape[3]].clamp(0, 1)
+        residual = measurement.residual_ratio(image)
+    first = first if solver is not None else torch.zeros(len(photo))
+    seconds = time.monotonic() - begin
+    return Restoration(image, severity, first, steps, residual, counted.cost, seconds, peak_memory())
