@@ -9,7 +9,6 @@ The host's models are only read. What cannot be right is refused in a sentence.
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor
 from ..errors import AdaptDiffuseError
 from ..measurement import Measurement
 from ..prior import over_image
+from ..restore import generators_for
 from ..solvers import Solver, solve
 from .comfy_copy import fresh, independent_denoiser, plain_copy
 
@@ -168,7 +168,7 @@ def run(
         highest = float(prior.sigmas[-1])
         levels = levels.clamp(max=highest / (1 + highest))  # pure noise, t = 1, has no finite ratio
         x, levels = x / (1 - over_image(levels[:1], x)), levels / (1 - levels)
-    generators = generators_for(extra_args.get("seed"), indices or range(len(x)))
+    generators = step_generators(extra_args.get("seed"), indices or range(len(x)), x)
     steps = len(levels) - 1
 
     with tqdm(total=steps, disable=disable) as bar:
@@ -244,12 +244,14 @@ def check_sizes(x: Tensor, measurement: Measurement, vae: Any) -> None:
         )
 
 
-def generators_for(seed: int | None, indices: Sequence[int]) -> list[torch.Generator]:
-    """One CPU generator per image, apart from the generator of the host's start noise and from each other's."""
-    made = []
-    for index in indices:
-        digest = hashlib.sha256(f"adapt-diffuse {seed or 0} {index}".encode()).digest()
-        made.append(torch.Generator().manual_seed(int.from_bytes(digest[:7], "big")))
+def step_generators(seed: int | None, indices: Sequence[int], like: Tensor) -> list[torch.Generator]:
+    """One CPU generator per image, past the draw that the host has used for the start noise of the same seed.
+
+    A photo restored here gets the numbers that ``restore`` gives it outside the host.
+    """
+    made = [generators_for((seed or 0) + index, 1)[0] for index in indices]
+    for generator in made:
+        torch.randn(like.shape[1:], generator=generator)
     return made
 
 

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..autoencoder import decode_raw, downsampling, encode_raw, latent_channels, load_autoencoder, read_config
-from ..checkpoints import load_diffusers_weights
 from ..errors import AdaptDiffuseError
 from ..padding import pad_to_multiple
 from ..prior import timestep_of
 from ..schedule import vp_sigmas
+from .diffusers import alphas_cumprod_of, load_unet
 
 # bytes per pixel and number that a small autoencoder keeps alive; generous
 ENCODE_NUMBERS, DECODE_NUMBERS = 800, 1200
@@ -88,6 +88,10 @@ def make_model(folder: Path, autoencoder: Any) -> Any:
     import comfy.supported_models_base
 
     unet = load_unet(folder / "unet")
+    if unet.config.in_channels != latent_channels(autoencoder):
+        raise AdaptDiffuseError(f"The unet and the autoencoder in {folder} differ in their latent channels.")
+    if unet.config.num_class_embeds or unet.config.class_embed_type:
+        raise AdaptDiffuseError(f"The model in {folder} needs class labels: only unconditional ones are supported.")
     config = comfy.supported_models_base.BASE({"disable_unet_model_creation": True})
     config.latent_format = latent_format_of(autoencoder)
     base = comfy.model_base.BaseModel(config)
@@ -98,24 +102,9 @@ def make_model(folder: Path, autoencoder: Any) -> Any:
     )
 
 
-def load_unet(folder: Path) -> Any:
-    import diffusers
-
-    config = read_config(folder / "config.json")
-    if config.get("_class_name") != "UNet2DModel":
-        raise AdaptDiffuseError(
-            f"{folder} holds a '{config.get('_class_name')}': this loader reads unconditional UNet2DModel folders."
-        )
-    unet = diffusers.UNet2DModel.from_config(config)
-    if unet.config.num_class_embeds or unet.config.class_embed_type:
-        raise AdaptDiffuseError(f"The model in {folder} needs class labels: only unconditional ones are supported.")
-    return load_diffusers_weights(unet, folder)
-
-
 def sampling_of(folder: Path) -> Any:
     """The host's model sampling on the scheduler's own levels, with fractional timesteps between them."""
     import comfy.model_sampling
-    import diffusers
 
     config = read_config(folder / "scheduler_config.json")
     parameterisations = {
@@ -126,8 +115,7 @@ def sampling_of(folder: Path) -> Any:
     prediction = config.get("prediction_type", "epsilon")
     if prediction not in parameterisations:
         raise AdaptDiffuseError(f"The model predicts '{prediction}'; supported are {', '.join(parameterisations)}.")
-    kept = {key: value for key, value in config.items() if not key.startswith("_")}
-    levels = vp_sigmas(diffusers.DDPMScheduler(**_known(kept)).alphas_cumprod.double())
+    levels = vp_sigmas(alphas_cumprod_of(config))
 
     class Sampling(comfy.model_sampling.ModelSamplingDiscrete, parameterisations[prediction]):  # type: ignore[misc]
         def timestep(self, sigma: Tensor) -> Tensor:
@@ -137,11 +125,6 @@ def sampling_of(folder: Path) -> Any:
     sampling.set_sigmas(levels)
     sampling.num_timesteps = len(levels)
     return sampling
-
-
-def _known(config: dict[str, Any]) -> dict[str, Any]:
-    names = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas")
-    return {name: config[name] for name in names if config.get(name) is not None}
 
 
 def latent_format_of(autoencoder: Any) -> Any:
