@@ -1,6 +1,6 @@
 """Train the latent diffusion prior (a diffusers UNet2DModel) on the latents of a folder of photos.
 
-    python training/train_prior.py --images PHOTOS --autoencoder weights/flowers-128/vae --out runs/prior --minutes 60
+    python -m training.train_prior --images PHOTOS --autoencoder weights/flowers-128/vae --out runs/prior --minutes 60
 
 Writes ``unet/`` and ``scheduler/`` (the averaged weights, a diffusers folder) and ``state.pt`` (to resume) into
 ``--out`` every few minutes. Runs on a CPU or on one GPU; run it again with the same ``--out`` to go on.
@@ -12,14 +12,17 @@ import argparse
 import copy
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderDC, DDPMScheduler, UNet2DModel
-from photos import epochs, find_photos, random_crops, read_photos
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from adapt_diffuse.images import find_photos
+from adapt_diffuse.photo_crops import PhotoCrops
 
 SCHEDULE = {
     "num_train_timesteps": 1000,
@@ -51,11 +54,11 @@ def encode_crops(args: argparse.Namespace, device: str) -> Tensor:
     if kept.exists():
         return load_file(kept)["latents"]
     autoencoder = AutoencoderDC.from_pretrained(args.autoencoder).eval().to(device)
-    photos = read_photos(find_photos(args.images), args.size)
+    photos = PhotoCrops(find_photos(args.images), args.size)
     rng = np.random.default_rng(args.seed)
     latents = []
     for _ in range(math.ceil(len(photos) * args.crops_per_photo / 64)):
-        crops = random_crops(photos, args.size, 64, rng).to(device)
+        crops = photos.random(64, rng).to(device) * 2 - 1
         latents.append((autoencoder.encode(crops).latent * autoencoder.config.scaling_factor).half().cpu())
     encoded = torch.cat(latents)
     save_file({"latents": encoded}, kept)
@@ -78,6 +81,14 @@ def training_loss(unet: UNet2DModel, scheduler: DDPMScheduler, latents: Tensor, 
     with torch.autocast(latents.device.type, torch.bfloat16, enabled=autocast):
         prediction = unet(noisy, timesteps).sample
     return (prediction.float() - target).square().mean()
+
+
+def epochs(count: int, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Batches of indices, without replacement within an epoch, for ever."""
+    while True:
+        order = rng.permutation(count)
+        for start in range(0, count - batch + 1, batch):
+            yield order[start : start + batch]
 
 
 def save(out: Path, average: UNet2DModel, scheduler: DDPMScheduler, state: dict) -> None:

@@ -1,9 +1,101 @@
-"""Stub."""
+"""Measure methods on a task: quality, cost and severity."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..benchmark import METHODS, TASKS, Damaged, MethodSettings, damage, run_method, severity_row
+from ..bundled import default_encoder
+from ..checkpoints import write_whole
+from ..errors import AdaptDiffuseError
+from ..hosts.diffusers import DiffusersPrior
+from ..images import centre_crop, find_photos, read_photo, write_image
+from ..severity import SeverityEncoder
+from ..sheet import before_after
+from . import options
 
 
-def add_arguments(parser):
-    pass
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--task", required=True, help=f"{' | '.join(TASKS)}, several with commas, or all")
+    parser.add_argument("--methods", default="ae,flash-ldps", help=f"{' | '.join(METHODS)}, with commas")
+    parser.add_argument("--images", required=True, help="folder of undamaged photos")
+    parser.add_argument("--limit", type=int, help="use the first N photos; default: all")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file of rows, written after each row")
+    parser.add_argument("--size", type=int, default=128, help="side of the centre crop in pixels")
+    parser.add_argument("--noise-std", type=float, default=0.05, help="noise on [0, 1] images")
+    parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--sheet", type=Path, help="picture of the first --sheet-photos photos under every method")
+    parser.add_argument("--sheet-photos", type=int, default=6)
+    options.add_model(parser)
+    options.add_solver(parser)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
+    tasks = list(TASKS) if args.task == "all" else args.task.split(",")
+    methods = args.methods.split(",")
+    if unknown := [name for name in methods if name not in METHODS]:
+        raise AdaptDiffuseError(f"Unknown method '{unknown[0]}'; there are {', '.join(METHODS)}.")
+    if args.limit is not None and args.limit < 1:
+        raise AdaptDiffuseError(f"--limit must be 1 or more, not {args.limit}.")
+    paths = find_photos(args.images)[: args.limit]
+    prior = options.load_prior(args)
+    truth = torch.cat([centre_crop(read_photo(path), args.size) for path in paths]).to(prior.device)
+    settings = MethodSettings(args.eta, options.start_settings(args))
+
+    rows: list[dict[str, Any]] = []
+    for task in tasks:
+        photos = damage(task, truth, args.seed, args.noise_std)
+        file = args.severity_encoder or default_encoder(TASKS[task][1])
+        encoder = options.load_encoder(file, prior)
+        columns: list[tuple[str, Tensor]] = [("truth", truth), ("damaged", photos.y)]
+        keep(args.out, rows, severity_row(task, photos, prior, encoder))
+        for method in methods:
+            row, restored = under_progress_bar(args, method, task, photos, prior, encoder, settings)
+            keep(args.out, rows, row)
+            print(describe(row), flush=True)
+            columns.append((method, restored))
+        if args.sheet:
+            name = args.sheet if len(tasks) == 1 else args.sheet.with_stem(f"{args.sheet.stem}-{task}")
+            write_image(name, before_after([(title, image[: args.sheet_photos]) for title, image in columns]))
     return 0
+
+
+def under_progress_bar(
+    args: argparse.Namespace,
+    method: str,
+    task: str,
+    photos: Damaged,
+    prior: DiffusersPrior,
+    encoder: SeverityEncoder,
+    settings: MethodSettings,
+) -> tuple[dict[str, Any], Tensor]:
+    from tqdm import tqdm
+
+    with tqdm(desc=f"{task} {method}", total=len(photos.truth), unit="photo", leave=False) as bar:
+
+        def advance(step: int, steps: int, x: Tensor, z0: Tensor, sigma: Tensor) -> None:
+            bar.set_postfix_str(f"step {step + 1} of {steps}")
+            if step + 1 == steps:
+                bar.update(len(x))
+
+        return run_method(method, task, photos, prior, encoder, args.seed, settings, args.batch, advance)
+
+
+def keep(out: Path, rows: list[dict[str, Any]], row: dict[str, Any]) -> None:
+    """Add a row and write all of them, whole."""
+    rows.append(row)
+    text = json.dumps(rows, indent=2)
+    write_whole(out, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def describe(row: dict[str, Any]) -> str:
+    return (
+        f"{row['task']:22} {row['method']:12} {row['images']:4d} photos  PSNR {row['psnr']:.2f} dB  SSIM {row['ssim']:.3f}"
+        f"  denoiser calls {row['denoiser_forwards']:.1f}  residual {row['residual']:.2f}  {row['seconds']:.2f} s"
+    )

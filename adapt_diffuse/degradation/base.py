@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
+
+# CPU generators: one for the whole batch, or one per image
+Generators = torch.Generator | Sequence[torch.Generator]
 
 
 @runtime_checkable
@@ -56,22 +60,27 @@ class Dense:
         return torch.full((len(y),), float(y[0].numel()), dtype=torch.float64, device=y.device)
 
 
-def randn(shape: torch.Size, like: Tensor, generators: torch.Generator | list[torch.Generator]) -> Tensor:
-    """Standard normal noise of ``shape``: one generator for the batch, or one per image.
+def randn(shape: Sequence[int], like: Tensor, generators: Generators) -> Tensor:
+    """Standard normal noise of ``shape``, in the dtype and on the device of ``like``.
 
     Drawn on the CPU in float32, so that a seed gives the same noise on every device and in every dtype. With a
     generator per image, image i of a batch gets the noise that it would get alone.
     """
+    return _draw(torch.randn, shape, generators, torch.float32).to(like)
+
+
+def rand(shape: Sequence[int], generators: Generators, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Uniform numbers in [0, 1) of ``shape``, on the CPU; generators as in ``randn``."""
+    return _draw(torch.rand, shape, generators, dtype)
+
+
+def _draw(draw: Callable[..., Tensor], shape: Sequence[int], generators: Generators, dtype: torch.dtype) -> Tensor:
     if isinstance(generators, torch.Generator):
-        noise = torch.randn(shape, generator=generators)
-    else:
-        noise = torch.stack([torch.randn(shape[1:], generator=generator) for generator in generators])
-    return noise.to(like)
+        return draw(tuple(shape), generator=generators, dtype=dtype)
+    return torch.stack([draw(tuple(shape[1:]), generator=generator, dtype=dtype) for generator in generators])
 
 
-def measure(
-    image: Tensor, degradation: Degradation, generators: torch.Generator | list[torch.Generator]
-) -> Tensor:
+def measure(image: Tensor, degradation: Degradation, generators: Generators) -> Tensor:
     """A measurement ``y = A(x) + n``, n ~ N(0, noise_std^2), unobserved values zero.
 
     Args:

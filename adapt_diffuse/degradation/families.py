@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import Degradation
+from .base import Degradation, Generators, rand
 from .blur import GaussianBlur
 from .missing import MissingPixels, random_mask
+
+
+Shape = tuple[int, int, int, int]
 
 
 class Family(Protocol):
@@ -20,16 +23,17 @@ class Family(Protocol):
     @property
     def noise_std(self) -> float: ...
 
-    def sample(self, shape: tuple[int, int, int, int], generator: torch.Generator) -> tuple[Degradation, Tensor]:
+    def sample(self, shape: Shape, generators: Generators) -> tuple[Degradation, Tensor]:
         """One degradation per image of a batch (B, 3, H, W), as one operator, and the level (B,) of each.
 
         The level is the number that a severity should follow: the blur's std, the fraction of lost pixels.
+        With one generator per image, image i gets what it would get alone.
         """
         ...
 
 
-def _uniform(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)
+def _uniform(low: float, high: float, count: int, generators: Generators) -> Tensor:
+    return low + (high - low) * rand((count,), generators, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class GaussianBlurFamily:
     std_max: float = 3.0
     noise_std: float = 0.05
 
-    def sample(self, shape: tuple[int, int, int, int], generator: torch.Generator) -> tuple[GaussianBlur, Tensor]:
-        std = _uniform(self.std_min, self.std_max, shape[0], generator)
+    def sample(self, shape: Shape, generators: Generators) -> tuple[GaussianBlur, Tensor]:
+        std = _uniform(self.std_min, self.std_max, shape[0], generators)
         return GaussianBlur(std, self.noise_std), std
 
 
@@ -53,9 +57,9 @@ class MissingPixelsFamily:
     drop_max: float = 0.8
     noise_std: float = 0.05
 
-    def sample(self, shape: tuple[int, int, int, int], generator: torch.Generator) -> tuple[MissingPixels, Tensor]:
-        drop = _uniform(self.drop_min, self.drop_max, shape[0], generator)
-        return MissingPixels(random_mask(shape, drop, generator), self.noise_std), drop
+    def sample(self, shape: Shape, generators: Generators) -> tuple[MissingPixels, Tensor]:
+        drop = _uniform(self.drop_min, self.drop_max, shape[0], generators)
+        return MissingPixels(random_mask(shape, drop, generators), self.noise_std), drop
 
 
 FAMILIES: dict[str, type[GaussianBlurFamily] | type[MissingPixelsFamily]] = {

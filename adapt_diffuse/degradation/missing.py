@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import check_noise_std, per_image
+from .base import Generators, check_noise_std, per_image, rand
 
 
-def random_mask(shape: tuple[int, int, int, int], drop: Tensor, generator: torch.Generator) -> Tensor:
+def random_mask(shape: tuple[int, int, int, int], drop: Tensor, generators: Generators) -> Tensor:
     """Masks (B, 1, H, W), 1 where a pixel is kept: each is dropped on its own with probability ``drop`` (B,)."""
-    uniform = torch.rand((shape[0], 1, *shape[2:]), generator=generator)
+    uniform = rand((shape[0], 1, *shape[2:]), generators)
     return (uniform < 1 - drop.reshape(-1, 1, 1, 1)).float()
 
 

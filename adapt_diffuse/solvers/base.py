@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -13,8 +13,6 @@ from ..guidance import Through
 from ..measurement import Measurement
 from ..prior import LatentPrior, over_image
 from ..schedule import align
-
-Generators = list[torch.Generator]
 
 
 class Solver(Protocol):
@@ -54,7 +52,7 @@ def solve(
     measurement: Measurement,
     x: Tensor,
     schedules: list[Tensor],
-    generators: Generators,
+    generators: Sequence[torch.Generator],
     callback: Callback | None = None,
 ) -> Tensor:
     """Run ``solver`` from ``x`` down each image's schedule.

@@ -1,0 +1,64 @@
+"""Options and checks that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..bundled import bundled_model
+from ..checkpoints import device_of
+from ..degradation import Degradation, parse_degradation
+from ..errors import AdaptDiffuseError
+from ..hosts.diffusers import DiffusersPrior
+from ..restore import StartSettings
+from ..severity import SeverityEncoder, load_severity_encoder
+
+
+def add_degradation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--degradation",
+        default="gaussian-blur:std=3.0",
+        help="what happened to the photo: gaussian-blur:std=3.0 | missing-pixels:drop=0.75,seed=0 | mask:file=M.png",
+    )
+    parser.add_argument("--noise-std", type=float, default=0.05, help="noise on [0, 1] images (0.05 is visible grain)")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, help="diffusers folder (vae, unet, scheduler); default: the bundled one")
+    parser.add_argument("--severity-encoder", type=Path, help="safetensors file; default: the bundled one")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+
+
+def add_solver(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--eta", type=float, help="step size of the data term; default: the tuned one")
+    parser.add_argument("--steps", type=int, default=0, help="solver steps; 0 walks every level below the start")
+    parser.add_argument("--noise-correction", type=float, default=1.0, help="c of the start, 1.0 to 1.2 in the paper")
+    parser.add_argument("--start-mode", choices=("matched", "paper"), default="matched")
+    parser.add_argument("--rounding", choices=("continuous", "schedule"), default="continuous")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def start_settings(args: argparse.Namespace) -> StartSettings:
+    if args.steps < 0:
+        raise AdaptDiffuseError(f"--steps must be 0 or more, not {args.steps}.")
+    if not 0 < args.noise_correction <= 4:
+        raise AdaptDiffuseError(f"--noise-correction must be above 0 and at most 4, not {args.noise_correction:g}.")
+    return StartSettings(args.noise_correction, args.start_mode, args.rounding, args.steps)
+
+
+def degradation_of(args: argparse.Namespace) -> tuple[str, Degradation]:
+    """The name and the operator of --degradation and --noise-std."""
+    return args.degradation.partition(":")[0], parse_degradation(args.degradation, args.noise_std)
+
+
+def load_prior(args: argparse.Namespace) -> DiffusersPrior:
+    return DiffusersPrior.load(args.model or bundled_model(), device_of(args.device))
+
+
+def load_encoder(path: Path, prior: DiffusersPrior) -> SeverityEncoder:
+    """The severity encoder in ``path``, made sure to belong to the prior's latent space."""
+    from ..autoencoder import encode_raw
+
+    encoder = load_severity_encoder(path).to(prior.device)
+    encoder.space.check(lambda image: encode_raw(prior.autoencoder, image.to(prior.device) * 2 - 1))
+    return encoder

@@ -1,0 +1,79 @@
+"""Run by ComfyUI-Manager after the pack is cloned: says in plain words what is missing. Installs nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PYTHON, TORCH, COMFYUI, DIFFUSERS = (3, 10), (2, 4), (0, 25), (0, 32)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: "2.11.0+cu128" is (2, 11, 0)."""
+    found = []
+    for part in text.split("+")[0].split("."):
+        digits = "".join(character for character in part if character.isdigit())
+        if not digits:
+            break
+        found.append(int(digits))
+    return tuple(found)
+
+
+def dotted(wanted: tuple[int, ...]) -> str:
+    return ".".join(str(number) for number in wanted)
+
+
+def check_package(name: str, wanted: tuple[int, ...], advice: str) -> list[str]:
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return [f"{name} is missing: {advice}"]
+    if numbers(found) < wanted:
+        return [f"{name} {found} is older than {dotted(wanted)}: {advice}"]
+    return []
+
+
+def comfyui_version(start: Path) -> str | None:
+    """The version of the ComfyUI whose custom_nodes holds ``start``; None outside of one."""
+    for folder in start.resolve().parents:
+        file = folder / "comfyui_version.py"
+        if file.is_file():
+            for line in file.read_text(encoding="utf-8").splitlines():
+                if line.startswith("__version__"):
+                    return line.split("=")[1].strip().strip("\"'")
+    return None
+
+
+def problems(folder: Path) -> list[str]:
+    """One sentence for everything that keeps the pack in ``folder`` from working."""
+    found = []
+    if sys.version_info < PYTHON:
+        found.append(f"Python {sys.version.split()[0]} is older than {dotted(PYTHON)}: use ComfyUI's newer Python.")
+    found += check_package("torch", TORCH, "update ComfyUI's own PyTorch.")
+    advice = f'run "{sys.executable}" -m pip install -r "{folder / "requirements.txt"}"'
+    found += check_package("diffusers", DIFFUSERS, advice)
+    for module in ("safetensors", "numpy", "einops", "PIL"):
+        if importlib.util.find_spec(module) is None:
+            found.append(f"{module} is missing: update ComfyUI's own requirements.")
+    host = comfyui_version(folder)
+    if host is not None and numbers(host) < COMFYUI:
+        found.append(f"ComfyUI {host} is older than {dotted(COMFYUI)}: update ComfyUI.")
+    if not (folder / "weights" / "manifest.json").is_file():
+        found.append("The bundled weights are missing: clone the repository again.")
+    return found
+
+
+def main() -> int:
+    folder = Path(__file__).resolve().parent
+    found = problems(folder)
+    for sentence in found:
+        print(f"Adapt & Diffuse: {sentence}")
+    if not found:
+        print("Adapt & Diffuse: everything it needs is here.")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Put trained weights into ``weights/``: float16, without private metadata, and write the manifest.
+
+    python -m training.export --vae runs/vae --prior runs/prior --encoders runs/severity-*.safetensors
+
+Parts that are not named stay as they are. ``manifest.json`` lists every file with its sha256, what it is, and the
+command that made it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+from adapt_diffuse.autoencoder import read_config
+from adapt_diffuse.bundled import MODEL_NAME, WEIGHTS, sha256_of
+from adapt_diffuse.checkpoints import WEIGHTS as WEIGHTS_FILE
+from adapt_diffuse.checkpoints import read_safetensors, write_safetensors
+
+MODEL = WEIGHTS / MODEL_NAME
+
+WHAT = {
+    "vae": (
+        "autoencoder, AutoencoderDC f4 c4, images on [-1, 1]",
+        "python -m training.train_autoencoder --images PHOTOS --out runs/vae --minutes 20",
+    ),
+    "unet": (
+        "diffusion model, UNet2DModel on 32 x 32 latents, v prediction",
+        "python -m training.train_prior --images PHOTOS --autoencoder weights/flowers-128/vae --out runs/prior "
+        "--minutes 70 --autocast",
+    ),
+    "scheduler": ("noise schedule of the diffusion model (the LDM schedule, 1000 levels)", "as unet"),
+    "severity": (
+        "severity encoder, copy of the autoencoder's encoder with a log-sigma head",
+        "python -m adapt_diffuse train-severity --images PHOTOS --out runs/{name} --family {family} --steps 1500 "
+        "--learning-rate 6e-4 --validate-every 250",
+    ),
+}
+
+
+def export_part(source: Path, target: Path) -> None:
+    """A diffusers model folder with float16 weights."""
+    tensors, _ = read_safetensors(source / WEIGHTS_FILE)
+    half = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    for key, value in half.items():
+        if not bool(torch.isfinite(value).all()):
+            raise SystemExit(f"{source}: {key} overflows float16.")
+    write_safetensors(target / WEIGHTS_FILE, half, {"format": "pt"})
+    config = {key: value for key, value in read_config(source / "config.json").items() if key != "_name_or_path"}
+    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def export_encoder(source: Path) -> None:
+    tensors, metadata = read_safetensors(source)
+    write_safetensors(WEIGHTS / source.name, {key: value.half() for key, value in tensors.items()}, metadata)
+
+
+def write_manifest() -> None:
+    entries = {}
+    for path in sorted(p for p in WEIGHTS.rglob("*") if p.suffix in (".safetensors", ".json")):
+        if path.name == "manifest.json":
+            continue
+        part = "severity" if path.stem.startswith("severity") else path.parent.name
+        what, made_by = WHAT[part]
+        family = path.stem.removeprefix(f"severity-{MODEL_NAME}-")
+        entries[path.relative_to(WEIGHTS).as_posix()] = {
+            "sha256": sha256_of(path),
+            "bytes": path.stat().st_size,
+            "what": what,
+            "made_by": made_by.format(name=path.name, family=family),
+        }
+    (WEIGHTS / "manifest.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vae", type=Path, help="folder of the autoencoder")
+    parser.add_argument("--prior", type=Path, help="folder with unet and scheduler")
+    parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="severity encoders")
+    args = parser.parse_args()
+    if args.vae:
+        export_part(args.vae, MODEL / "vae")
+    if args.prior:
+        export_part(args.prior / "unet", MODEL / "unet")
+        (MODEL / "scheduler").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(args.prior / "scheduler/scheduler_config.json", MODEL / "scheduler/scheduler_config.json")
+    for encoder in args.encoders:
+        export_encoder(encoder)
+    write_manifest()
+
+
+if __name__ == "__main__":
+    main()
