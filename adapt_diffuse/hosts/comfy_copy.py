@@ -15,13 +15,27 @@ PACKAGE = __name__.rpartition(".hosts.")[0] + "."
 USE_DECODER = "Set the solver's 'through' to decoder, which works with every model."
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # what the host hangs on layers to offload, patch and cast them; a copy starts without
-HOST_STATE = (
-    "comfy_cast_weights prev_comfy_cast_weights comfy_force_cast_weights comfy_patched_weights weight_function "
-    "bias_function weight_lowvram_function bias_lowvram_function seed_key _v _v_block _v_signature _v_weight _v_bias "
-    "_pin _pin_state _prefetch"
-).split()
+HOST_STATE = [
+    "comfy_cast_weights",
+    "prev_comfy_cast_weights",
+    "comfy_force_cast_weights",
+    "comfy_patched_weights",
+    "weight_function",
+    "bias_function",
+    "weight_lowvram_function",
+    "bias_lowvram_function",
+    "seed_key",
+    "_v",
+    "_v_block",
+    "_v_signature",
+    "_v_weight",
+    "_v_bias",
+    "_pin",
+    "_pin_state",
+    "_prefetch",
+]
 # read, never written, by a copy too
-SHARED_STATE = "model_config current_patcher dynamic_vbars dynamic_pins dynamic_patchers current_hooks".split()
+SHARED_STATE = ["model_config", "current_patcher", "dynamic_vbars", "dynamic_pins", "dynamic_patchers", "current_hooks"]
 
 
 def plain_copy(module: nn.Module) -> Any:

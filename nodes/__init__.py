@@ -1,0 +1,30 @@
+"""The face in ComfyUI: one module per stage of the graph, each a schema and a short execute."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .decode import DecodeRestoration, Measure
+from .degradation import ApplyDegradation, GaussianBlurNode, MissingPixelsNode
+from .load import LoadDiffusers, LoadSeverityEncoder, register_model_folder
+from .severity import EncodeSeverity, SetSeverity
+from .solvers import LDPSNode
+from .start import StartTime
+
+
+class AdaptDiffuseExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        register_model_folder()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            LoadDiffusers,
+            LoadSeverityEncoder,
+            GaussianBlurNode,
+            MissingPixelsNode,
+            ApplyDegradation,
+            EncodeSeverity,
+            SetSeverity,
+            StartTime,
+            LDPSNode,
+            DecodeRestoration,
+            Measure,
+        ]

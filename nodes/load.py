@@ -1,0 +1,112 @@
+"""Models and severity encoders from disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..adapt_diffuse import bundled
+from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder
+from ..adapt_diffuse.hosts.comfy_model import load_diffusers
+from .types import CATEGORY, SeverityEncoderIO
+
+ENCODER_FOLDER = "severity_encoders"
+BUNDLED = " (bundled)"
+
+
+def register_model_folder() -> None:
+    """Give the host a model folder for severity encoders."""
+    folder_paths.add_model_folder_path(ENCODER_FOLDER, os.path.join(folder_paths.models_dir, ENCODER_FOLDER))
+    folder_paths.folder_names_and_paths[ENCODER_FOLDER][1].add(".safetensors")
+
+
+def model_names() -> list[str]:
+    """The bundled model, then every folder of models/diffusers with an unconditional UNet's parts."""
+    found = set()
+    for root in folder_paths.get_folder_paths("diffusers"):
+        for config in Path(root).glob("*/unet/config.json"):
+            found.add(config.parent.parent.name)
+    return [bundled.MODEL_NAME + BUNDLED, *sorted(found)]
+
+
+def model_path(name: str) -> Path:
+    """The folder of a name from ``model_names``, however the name came here."""
+    if name == bundled.MODEL_NAME + BUNDLED:
+        return bundled.bundled_model()
+    return Path(folder_paths.get_full_path_or_raise("diffusers", f"{name}/unet/config.json")).parent.parent
+
+
+def encoder_names() -> list[str]:
+    known = ENCODER_FOLDER in folder_paths.folder_names_and_paths
+    files = folder_paths.get_filename_list(ENCODER_FOLDER) if known else []
+    return [name + BUNDLED for name in bundled.bundled_encoders()] + sorted(files)
+
+
+def encoder_path(name: str) -> Path:
+    own = {key + BUNDLED: path for key, path in bundled.bundled_encoders().items()}
+    return own[name] if name in own else Path(folder_paths.get_full_path_or_raise(ENCODER_FOLDER, name))
+
+
+class LoadDiffusers(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaptDiffuseLoadDiffusers",
+            display_name="Load Latent Diffusion (diffusers)",
+            category=f"{CATEGORY}/loaders",
+            description="An unconditional latent diffusion model as MODEL and VAE, for every node of ComfyUI.",
+            search_aliases=["load model", "unconditional", "LDM", "CelebA", "FFHQ", "LSUN", "VQ", "checkpoint"],
+            inputs=[
+                io.Combo.Input(
+                    "model_name",
+                    options=model_names(),
+                    tooltip="The bundled demo (flowers, 128 pixels), or a folder of models/diffusers with unet, "
+                    "scheduler and vae (or vqvae) in it. A model restores what it has learnt: flowers, faces, ...",
+                )
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The diffusion model."),
+                io.Vae.Output(display_name="vae", tooltip="Its autoencoder."),
+                io.Conditioning.Output(
+                    display_name="conditioning",
+                    tooltip="Empty: the model needs none, but guiders and samplers want one. Use it as positive and "
+                    "as negative.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model_name: str) -> io.NodeOutput:
+        return io.NodeOutput(*load_diffusers(model_path(model_name)))
+
+
+class LoadSeverityEncoder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaptDiffuseLoadSeverityEncoder",
+            display_name="Load Severity Encoder",
+            category=f"{CATEGORY}/loaders",
+            description="The network that says how badly a photo is damaged, for one kind of damage and one VAE.",
+            search_aliases=["flash", "adapt", "severity", "how bad"],
+            inputs=[
+                io.Combo.Input(
+                    "encoder_name",
+                    options=encoder_names(),
+                    tooltip="Bundled ones belong to the bundled model: gaussian-blur for blur, missing-pixels for lost "
+                    "pixels. Your own go to models/severity_encoders.",
+                )
+            ],
+            outputs=[
+                SeverityEncoderIO.Output(
+                    display_name="severity_encoder", tooltip="For Encode Severity, with the VAE it was trained for."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, encoder_name: str) -> io.NodeOutput:
+        return io.NodeOutput(HostSeverityEncoder.load(encoder_path(encoder_name)))

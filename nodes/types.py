@@ -1,0 +1,87 @@
+"""What flows on our wires, and the way between the host's tensors and ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..adapt_diffuse.errors import AdaptDiffuseError
+
+CATEGORY = "restoration/adapt & diffuse"
+PHOTO_SIZE = "adapt_diffuse_photo_size"  # (height, width) in a LATENT: what is photo and what is padding
+
+DegradationIO = io.Custom("DEGRADATION")
+SeverityEncoderIO = io.Custom("SEVERITY_ENCODER")
+SeverityIO = io.Custom("SEVERITY")
+
+
+@dataclass(frozen=True)
+class HostSeverity:
+    """The SEVERITY of the wire.
+
+    Attributes:
+        latent: (B, C, h, w) the estimate z_hat, in the VAE's raw scale as on every LATENT wire.
+        sigma_hat: (B,) standard deviation of its error, in the model's scale.
+        photo_size: (height, width) without padding; None where it is not known.
+    """
+
+    latent: Tensor
+    sigma_hat: Tensor
+    photo_size: tuple[int, int] | None
+
+
+def photo_of(image: Tensor) -> Tensor:
+    """The host's IMAGE (B, H, W, 1 to 4) as (B, 3, H, W) float32, a normal tensor of our own.
+
+    Greyscale becomes three equal channels, transparency is dropped.
+
+    Raises:
+        AdaptDiffuseError: no image, an empty batch, or a value that is NaN or infinite.
+    """
+    if not isinstance(image, Tensor) or image.ndim != 4 or 0 in image.shape:
+        shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise AdaptDiffuseError(f"The image is empty or no image ({shape}): connect a photo.")
+    with torch.inference_mode(False):
+        photo = image.clone().float()[..., :3].movedim(-1, 1)
+        if image.shape[-1] < 3:
+            photo = photo[:, :1].expand(-1, 3, -1, -1)
+        photo = photo.contiguous()
+    if not bool(torch.isfinite(photo).all()):
+        raise AdaptDiffuseError("The image has pixels that are NaN or infinite: an earlier node broke it.")
+    return photo
+
+
+def image_of(photo: Tensor) -> Tensor:
+    """(B, C, H, W) as the host's IMAGE (B, H, W, C)."""
+    return photo.detach().movedim(1, -1).contiguous().float().cpu()
+
+
+def latent_of(samples: Tensor, photo_size: tuple[int, int] | None, indices: list[int] | None = None) -> dict[str, Any]:
+    """The host's LATENT dict.
+
+    Args:
+        samples: raw scale.
+        indices: which images of their batch these are; the host draws their noise accordingly.
+    """
+    latent: dict[str, Any] = {"samples": samples}
+    if photo_size is not None:
+        latent[PHOTO_SIZE] = photo_size
+    if indices is not None:
+        latent["batch_index"] = indices
+    return latent
+
+
+def samples_of(latent: dict[str, Any]) -> Tensor:
+    """The latents (B, C, h, w) of a LATENT.
+
+    Raises:
+        AdaptDiffuseError: latents of videos or an empty batch.
+    """
+    samples = latent["samples"]
+    if getattr(samples, "is_nested", False) or samples.ndim != 4 or 0 in samples.shape:
+        raise AdaptDiffuseError("The latent is empty or not one of single images: encode a photo.")
+    return samples

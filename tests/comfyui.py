@@ -1,0 +1,188 @@
+"""A real ComfyUI for tests: found, started on a free port with folders of its own, asked over HTTP, stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACK_NAME = "Adapt & Diffuse - a copy"  # users rename folders; imports must not care
+START_SECONDS, PROMPT_SECONDS = 300, 600
+
+
+def find_comfyui() -> tuple[Path, Path] | str:
+    """ComfyUI's folder and its Python, or the sentence that says why there is none."""
+    in_custom_nodes = REPOSITORY.parent.parent if REPOSITORY.parent.name == "custom_nodes" else None
+    given = os.environ.get("COMFYUI_PATH")
+    candidates = [Path(given)] if given else [path for path in (in_custom_nodes, Path.home() / "ComfyUI") if path]
+    for root in candidates:
+        if not (root / "comfyui_version.py").is_file():
+            continue
+        own = (root / ".venv/bin/python", root / "venv/bin/python", root / ".venv/Scripts/python.exe")
+        for python in (os.environ.get("COMFYUI_PYTHON"), *own, sys.executable):
+            if python and Path(python).exists():
+                return root, Path(python)
+    where = " or ".join(str(path) for path in candidates)
+    return f"No ComfyUI in {where}: set COMFYUI_PATH (and COMFYUI_PYTHON, its interpreter) to run these tests."
+
+
+def run_inside(script: Path, *arguments: str) -> str:
+    """Run a script by ComfyUI's interpreter, ComfyUI and this repository importable; its standard output.
+
+    Raises:
+        AssertionError: it failed; the message has its errors.
+    """
+    found = find_comfyui()
+    assert not isinstance(found, str), found
+    root, python = found
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(REPOSITORY)])}
+    done = subprocess.run(  # noqa: S603
+        [str(python), str(script), *arguments], cwd=root, env=environment, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, f"{script.name} failed:\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
+    return done.stdout
+
+
+class PromptFailed(AssertionError):
+    """A prompt that the host refused or that stopped with an error; ``message`` is what the user reads."""
+
+    def __init__(self, message: str, node: str = ""):
+        super().__init__(message)
+        self.message, self.node = message, node
+
+
+class ComfyServer:
+    """A running ComfyUI on the CPU. Use as a context manager."""
+
+    def __init__(self, folder: Path):
+        found = find_comfyui()
+        assert not isinstance(found, str), found
+        self.root, self.python = found
+        self.base = folder / "base"
+        self.log = folder / "comfyui.log"
+        for name in ("custom_nodes", "input", "output", "temp", "user", "models/severity_encoders", "models/diffusers"):
+            (self.base / name).mkdir(parents=True, exist_ok=True)
+        self.pack = self.base / "custom_nodes" / PACK_NAME
+        try:
+            self.pack.symlink_to(REPOSITORY, target_is_directory=True)
+        except OSError:  # Windows without the right to link
+            shutil.copytree(REPOSITORY, self.pack, ignore=shutil.ignore_patterns(".git", "runs", "out", ".venv"))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> ComfyServer:
+        command = [str(self.python), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(self.port)]
+        command += ["--base-directory", str(self.base), "--disable-auto-launch", "--disable-api-nodes"]
+        command += ["--preview-method", "auto"]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, cwd=self.root, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
+        begin = time.monotonic()
+        while True:
+            try:
+                self.get("/system_stats")
+                return self
+            except (urllib.error.URLError, OSError):
+                ended = self.process.poll() is not None
+                assert not ended and time.monotonic() - begin < START_SECONDS, "ComfyUI did not start:\n" + self.tail()
+                time.sleep(0.5)
+
+    def __exit__(self, *error: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-6000:]
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.url + path, timeout=30) as answer:  # noqa: S310
+            return json.loads(answer.read())
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        request = urllib.request.Request(  # noqa: S310
+            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def run(self, prompt: dict[str, Any], seconds: float = PROMPT_SECONDS) -> dict[str, Any]:
+        """Queue an API-format prompt and wait for it: the outputs by node id.
+
+        Raises:
+            PromptFailed: the host refused it, or a node raised.
+        """
+        return self.wait(self.queue(prompt), seconds)
+
+    def queue(self, prompt: dict[str, Any]) -> str:
+        try:
+            return self.post("/prompt", {"prompt": prompt, "client_id": uuid.uuid4().hex})["prompt_id"]
+        except urllib.error.HTTPError as error:
+            raise PromptFailed(error.read().decode()) from None
+
+    def wait(self, prompt_id: str, seconds: float = PROMPT_SECONDS) -> dict[str, Any]:
+        begin = time.monotonic()
+        while prompt_id not in (history := self.get(f"/history/{prompt_id}")):
+            assert self.process.poll() is None, "ComfyUI ended:\n" + self.tail()
+            assert time.monotonic() - begin < seconds, "the prompt takes too long:\n" + self.tail()
+            time.sleep(0.25)
+        entry = history[prompt_id]
+        for kind, details in entry["status"]["messages"]:
+            if kind == "execution_error":
+                raise PromptFailed(details["exception_message"].strip(), details["node_type"])
+            if kind == "execution_interrupted":
+                raise PromptFailed("interrupted", details.get("node_type") or "")
+        return entry["outputs"]
+
+    def file_of(self, entry: dict[str, str]) -> Path:
+        """The file of an image entry in a node's outputs."""
+        return self.base / entry["type"] / entry["subfolder"] / entry["filename"]
+
+
+def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
+    """A workflow of the UI's format as an API prompt: links by socket, widget values by position."""
+    links = {link[0]: (str(link[1]), link[2]) for link in workflow["links"]}
+    prompt: dict[str, Any] = {}
+    for node in workflow["nodes"]:
+        if node["type"] not in object_info:
+            assert node["type"] in ("MarkdownNote", "Note"), f"the host does not know {node['type']}"
+            continue
+        inputs = {socket["name"]: list(links[socket["link"]]) for socket in node["inputs"] if socket.get("link")}
+        widgets = widget_names(object_info[node["type"]])
+        inputs.update(dict(zip(widgets, node.get("widgets_values", []), strict=False)))
+        prompt[str(node["id"])] = {
+            "class_type": node["type"],
+            "inputs": {name: value for name, value in inputs.items() if not name.startswith("control of ")},
+        }
+    return prompt
+
+
+def widget_names(info: dict[str, Any]) -> list[str]:
+    """The inputs of a node that are widgets, in the order in which a workflow stores their values."""
+    names = []
+    for group in ("required", "optional"):
+        for name in info["input_order"].get(group, []):
+            kind, *options = info["input"][group][name]
+            settings = options[0] if options else {}
+            if isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "IMAGECOMPARE"):
+                names.append(name)
+                if settings.get("control_after_generate"):
+                    names.append("control of " + name)
+                if settings.get("image_upload"):
+                    names.append("control of upload")
+    return names
