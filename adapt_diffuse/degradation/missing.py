@@ -11,8 +11,14 @@ from .base import Generators, check_noise_std, per_image, rand
 
 def random_mask(shape: tuple[int, int, int, int], drop: Tensor, generators: Generators) -> Tensor:
     """Masks (B, 1, H, W), 1 where a pixel is kept: each is dropped on its own with probability ``drop`` (B,)."""
-    uniform = rand((shape[0], 1, *shape[2:]), generators)
-    return (uniform < 1 - drop.reshape(-1, 1, 1, 1)).float()
+    return kept_pixels(rand((shape[0], 1, *shape[2:]), generators), drop)
+
+
+def kept_pixels(uniform: Tensor, drop: Tensor) -> Tensor:
+    """The masks that draws ``uniform`` (B, 1, H, W) in [0, 1) decide; where all would be lost, one pixel is kept."""
+    # a photo of a few pixels may lose them all by chance, and then nothing is left to restore it from
+    last = uniform == uniform.flatten(1).amin(1).reshape(-1, 1, 1, 1)
+    return ((uniform < 1 - drop.reshape(-1, 1, 1, 1)) | last).float()
 
 
 class MissingPixels:
@@ -87,8 +93,6 @@ class RandomMissingPixels:
         if (height, width) not in self._sized:
             generator = torch.Generator().manual_seed(self.seed)
             mask = random_mask((1, 1, height, width), torch.tensor([self.drop]), generator)
-            if not mask.any():  # a photo of a few pixels: keep one
-                mask[0, 0, 0, 0] = 1
             self._sized[height, width] = MissingPixels(mask, self.noise_std)
         return self._sized[height, width]
 
