@@ -49,7 +49,8 @@ class ComfyPrior:
         self.sigmas = model_levels(self._sampling)
 
         self._call, self._arguments = model, extra_args
-        self._graph_call, self._graph_arguments = None, {}
+        self._graph_call: Any = None
+        self._graph_arguments: dict[str, Any] = {}
         own, others = [own_patcher(self._decoder, vae.device, vae.patcher.offload_device)], []
         memory = 3 * vae.memory_used_decode(tuple(shape), torch.float32)
         if through == "denoiser":
@@ -231,8 +232,8 @@ def check_sizes(x: Tensor, measurement: Measurement, vae: Any) -> None:
         raise AdaptDiffuseError("The latent is that of a video: photo restoration needs latents of single images.")
     if len(x) != len(measurement.y):
         raise AdaptDiffuseError(
-            f"The solver has {len(measurement.y)} photos but the latent has {len(x)}: connect Start Time's latent to "
-            "the solver's latent input too."
+            f"The solver's image is a batch of {len(measurement.y)} but the latent one of {len(x)}: connect Start "
+            "Time's latent to the solver's latent input too."
         )
     factor = int(vae.spacial_compression_decode())
     height, width = measurement.y.shape[2:]

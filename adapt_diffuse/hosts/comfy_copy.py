@@ -56,11 +56,12 @@ def plain_copy(module: nn.Module) -> Any:
     for layer in copied.modules():
         for name in HOST_STATE:
             vars(layer).pop(name, None)
-        for tensors in (layer._parameters, layer._buffers):
-            for name, tensor in tensors.items():
-                if tensor is not None and tensor.is_inference():
-                    made = tensor.clone()
-                    tensors[name] = nn.Parameter(made, False) if isinstance(tensor, nn.Parameter) else made
+        for name, parameter in layer._parameters.items():
+            if parameter is not None and parameter.is_inference():
+                layer._parameters[name] = nn.Parameter(parameter.clone(), False)
+        for name, buffer in layer._buffers.items():
+            if buffer is not None and buffer.is_inference():
+                layer._buffers[name] = buffer.clone()
     return copied.requires_grad_(False).eval()
 
 
@@ -155,7 +156,7 @@ def fresh(value: Any) -> Any:
         return type(value)(fresh(item) for item in value)
     if type(value) is dict:
         return {key: fresh(item) for key, item in value.items()}
-    if type(value).__module__.startswith(PACKAGE) and dataclasses.is_dataclass(value):
+    if type(value).__module__.startswith(PACKAGE) and dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.replace(value, **{f.name: fresh(getattr(value, f.name)) for f in dataclasses.fields(value)})
     if hasattr(value, "_copy_with") and hasattr(value, "cond"):
         return value._copy_with(fresh(value.cond))

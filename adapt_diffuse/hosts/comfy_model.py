@@ -97,9 +97,16 @@ def make_model(folder: Path, autoencoder: Any) -> Any:
     base = comfy.model_base.BaseModel(config)
     base.diffusion_model = with_host_layers(HostUNet(unet))
     base.model_sampling = sampling_of(folder / "scheduler")
-    return comfy.model_patcher.ModelPatcher(
+    patcher = comfy.model_patcher.ModelPatcher(
         base, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
     )
+    patcher.cached_patcher_init = (load_model_again, (folder,))
+    return patcher
+
+
+def load_model_again(folder: Path, disable_dynamic: bool = False) -> Any:
+    """The MODEL on weights of its own; the host calls this where it needs a deep copy."""
+    return make_model(folder, load_autoencoder(autoencoder_folder(folder)))
 
 
 def sampling_of(folder: Path) -> Any:
@@ -117,9 +124,13 @@ def sampling_of(folder: Path) -> Any:
         raise AdaptDiffuseError(f"The model predicts '{prediction}'; supported are {', '.join(parameterisations)}.")
     levels = vp_sigmas(alphas_cumprod_of(config))
 
-    class Sampling(comfy.model_sampling.ModelSamplingDiscrete, parameterisations[prediction]):  # type: ignore[misc]
+    discrete: Any = comfy.model_sampling.ModelSamplingDiscrete
+    parameterisation: Any = parameterisations[prediction]
+
+    class Sampling(discrete, parameterisation):
         def timestep(self, sigma: Tensor) -> Tensor:
-            return timestep_of(sigma.double(), levels.to(sigma.device)).reshape(sigma.shape)
+            timestep = timestep_of(sigma.detach().cpu().double(), levels)  # not every GPU has float64
+            return timestep.float().to(sigma.device).reshape(sigma.shape)
 
     sampling = Sampling()
     sampling.set_sigmas(levels)

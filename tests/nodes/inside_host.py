@@ -1,0 +1,340 @@
+"""Run by ComfyUI's interpreter, ComfyUI importable: numbers about gradients inside the host, as JSON on stdout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+arguments = sys.argv[1:]
+sys.argv = [sys.argv[0], "--cpu"]
+import comfy.options  # noqa: E402
+
+comfy.options.enable_args_parsing()
+
+import comfy.hooks  # noqa: E402
+import comfy.latent_formats  # noqa: E402
+import comfy.model_base  # noqa: E402
+import comfy.model_management  # noqa: E402
+import comfy.model_patcher  # noqa: E402
+import comfy.model_sampling  # noqa: E402
+import comfy.patcher_extension  # noqa: E402
+import comfy.sample  # noqa: E402
+import comfy.sd  # noqa: E402
+import comfy.supported_models  # noqa: E402
+import torch  # noqa: E402
+from comfy_extras.nodes_custom_sampler import BasicGuider, CFGGuider, RandomNoise, SamplerCustomAdvanced  # noqa: E402
+
+from adapt_diffuse.bundled import bundled_model  # noqa: E402
+from adapt_diffuse.degradation import GaussianBlur, RandomMissingPixels  # noqa: E402
+from adapt_diffuse.errors import AdaptDiffuseError  # noqa: E402
+from adapt_diffuse.guidance import data_gradient  # noqa: E402
+from adapt_diffuse.hosts.comfy import guided_sampler  # noqa: E402
+from adapt_diffuse.hosts.comfy_copy import static_clone  # noqa: E402
+from adapt_diffuse.hosts.comfy_model import HostModel, load_diffusers  # noqa: E402
+from adapt_diffuse.hosts.diffusers import DiffusersPrior  # noqa: E402
+from adapt_diffuse.measurement import Measurement  # noqa: E402
+from adapt_diffuse.restore import generators_for  # noqa: E402
+from adapt_diffuse.schedule import descend  # noqa: E402
+from adapt_diffuse.solvers import LDPS, solve  # noqa: E402
+
+SEED = 7
+SIZE = (60, 45)  # no multiple of the latent's factor
+
+
+@dataclass
+class Spy:
+    """LDPS that keeps what it saw."""
+
+    through: str
+    eta: float = 2.0
+    after: Callable[[int], None] = lambda step: None
+    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = field(default_factory=list)
+
+    def step(self, x: Any, sigma: Any, sigma_next: Any, prior: Any, measurement: Any, noise: Any) -> Any:
+        found = data_gradient(prior, measurement, x, sigma, self.through)
+        self.seen.append((x.clone(), sigma.clone(), found.gradient, found.z0))
+        moved = LDPS(self.eta, self.through).step(x, sigma, sigma_next, prior, measurement, noise)
+        self.after(len(self.seen))
+        return moved
+
+
+def photo(count: int = 1) -> torch.Tensor:
+    v, u = torch.meshgrid(torch.linspace(0, 1, SIZE[0]), torch.linspace(0, 1, SIZE[1]), indexing="ij")
+    waves = [0.5 + 0.4 * torch.sin(6 * (u * (k + 1) + v * (i + 1) / 2)) for i in range(count) for k in range(3)]
+    return torch.stack(waves).reshape(count, 3, *SIZE)
+
+
+def loaded_digest(host: HostModel) -> str:
+    """After the host has loaded both models, which sets marks on their layers."""
+    comfy.model_management.load_models_gpu([host.model, host.vae.patcher])
+    return digest(host.model.model.diffusion_model, host.vae.first_stage_model)
+
+
+def digest(*models: Any) -> str:
+    """Of every weight and buffer, and of every layer's plain attributes."""
+    found = hashlib.sha256()
+    for model in models:
+        for key, value in model.state_dict().items():
+            found.update(key.encode() + value.contiguous().numpy().tobytes())
+        for name, layer in model.named_modules():
+            kept = {k: repr(v) for k, v in vars(layer).items() if isinstance(v, (bool, int, float, str, list))}
+            found.update(repr((name, sorted(kept.items()))).encode())
+    return found.hexdigest()
+
+
+def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a.double() - b.double()).norm() / b.double().norm())
+
+
+def sample(
+    host: HostModel,
+    solver: Any,
+    measurement: Measurement,
+    latent: torch.Tensor,
+    sigmas: torch.Tensor,
+    cfg: float | None = None,
+) -> torch.Tensor:
+    """The host's own nodes, in inference mode as in a graph; the latent in the model's scale."""
+    guider = (
+        BasicGuider.execute(host.model, host.conditioning)
+        if cfg is None
+        else CFGGuider.execute(host.model, host.conditioning[:1], host.conditioning[1:], cfg)
+    ).result[0]
+    noise = RandomNoise.execute(SEED).result[0]
+    raw = {"samples": host.model.model.process_latent_out(latent)}
+    sampler = guided_sampler(solver, measurement, host.vae)
+    out = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas.float(), raw).result[0]["samples"]
+    return host.model.model.process_latent_in(out)
+
+
+def bundled(through: str) -> dict[str, float]:
+    """The bundled model inside the host against the pure package outside."""
+    with torch.inference_mode():
+        host = load_diffusers(bundled_model())
+        y = photo()
+        latent = torch.randn(1, 4, 15, 12, generator=torch.Generator().manual_seed(1))
+        measurement = Measurement.of(y, GaussianBlur(1.5, 0.05))
+        levels = host.model.get_model_object("model_sampling").sigmas
+        sigmas = descend(0.45, levels, 4)
+        solver = Spy(through)
+        before = loaded_digest(host)
+        inside = sample(host, solver, measurement, latent, sigmas)
+        after = loaded_digest(host)
+
+    prior = DiffusersPrior.load(bundled_model())
+    measurement = Measurement.of(photo(), GaussianBlur(1.5, 0.05))
+    gradients, means = [], []
+    for x, sigma, gradient, z0 in solver.seen:
+        outside = data_gradient(Padded(prior), measurement, x, sigma, through)
+        gradients.append(distance(gradient, outside.gradient))
+        means.append(distance(z0, outside.z0))
+    generators = generators_for(SEED, 1)
+    x = latent + 0.45 * torch.randn(latent.shape, generator=generators[0])
+    expected = solve(LDPS(2.0, through), Padded(prior), measurement, x, [sigmas.float().double()], generators)
+    return {
+        "steps": len(solver.seen),
+        "gradient": max(gradients),
+        "gradient_norm": min(float(gradient.norm()) for _, _, gradient, _ in solver.seen),
+        "posterior_mean": max(means),
+        "result": distance(inside, expected),
+        "unchanged": before == after,
+    }
+
+
+class Padded:
+    """A prior for latents of any size: as the host's UNet does, the latent is reflected to the network's multiple."""
+
+    def __init__(self, prior: DiffusersPrior):
+        self.prior, self.sigmas, self.multiple = prior, prior.sigmas, prior.space.factor
+        self.encode, self.decode = prior.encode, prior.decode
+
+    def denoise(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        from adapt_diffuse.padding import pad_to_multiple
+
+        return self.prior.denoise(pad_to_multiple(x, 4), sigma)[:, :, : x.shape[2], : x.shape[3]]
+
+
+def interrupted(through: str) -> dict[str, Any]:
+    """The shared models, and the next run, after an exception and after the user's interrupt."""
+    with torch.inference_mode():
+        host = load_diffusers(bundled_model())
+        measurement = Measurement.of(photo(), RandomMissingPixels(0.5, 0, 0.05))
+        latent = torch.randn(1, 4, 15, 12, generator=torch.Generator().manual_seed(1))
+        sigmas = descend(0.45, host.model.get_model_object("model_sampling").sigmas, 4)
+        first = sample(host, Spy(through), measurement, latent, sigmas)
+        before = loaded_digest(host)
+
+        def fail(step: int) -> None:
+            if step == 2:
+                raise KeyError("on purpose")
+
+        def stop(step: int) -> None:
+            if step == 2:
+                comfy.model_management.interrupt_current_processing()
+
+        raised = []
+        for after in (fail, stop):
+            solver = Spy(through, after=after)
+            try:
+                sample(host, solver, measurement, latent, sigmas)
+            except (KeyError, comfy.model_management.InterruptProcessingException) as error:
+                raised.append([type(error).__name__, len(solver.seen)])
+            assert torch.is_inference_mode_enabled()
+        again = sample(host, Spy(through), measurement, latent, sigmas)
+        state = torch.random.get_rng_state()
+        comfy.sample.prepare_noise(latent, SEED)  # what the host itself does to the global state
+        return {
+            "raised": raised,
+            "unchanged": before == loaded_digest(host),
+            "same_again": bool(torch.equal(first, again)),
+            "random_state_untouched": bool(torch.equal(state, torch.random.get_rng_state())),
+        }
+
+
+def native(in_inference_mode: bool) -> HostModel:
+    """A small model of the host's own kind: cross-attention UNet, KL autoencoder, text-like conditioning."""
+    generator = torch.Generator().manual_seed(0)
+
+    def fill(module: torch.nn.Module) -> None:
+        for parameter in module.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.15
+
+    with torch.inference_mode(in_inference_mode), torch.no_grad():
+        config = comfy.supported_models.SD15(
+            {
+                "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 32, "num_res_blocks": [1, 1],
+                "channel_mult": [1, 2], "transformer_depth": [1, 1], "transformer_depth_output": [1, 1, 1, 1],
+                "transformer_depth_middle": 1, "context_dim": 16, "use_spatial_transformer": True, "num_heads": 4,
+                "legacy": False, "use_linear_in_transformer": False, "adm_in_channels": None,
+                "dtype": torch.float32,
+            }
+        )  # fmt: skip
+        base = comfy.model_base.BaseModel(config, device="cpu")
+        fill(base.diffusion_model)
+        device = torch.device("cpu")
+        model = comfy.model_patcher.ModelPatcher(base, device, device)
+        ddconfig = {
+            "double_z": True, "z_channels": 4, "resolution": 64, "in_channels": 3, "out_ch": 3, "ch": 32,
+            "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0,
+        }  # fmt: skip
+        vae = comfy.sd.VAE(sd={}, config={"params": {"ddconfig": ddconfig, "embed_dim": 4}}, dtype=torch.float32)
+        fill(vae.first_stage_model)
+        text = torch.randn(2, 1, 7, 16, generator=generator)
+        return HostModel(model, vae, [[text[0], {}], [text[1], {}]])
+
+
+def host_own(through: str, prepare: Callable[[HostModel], None] = lambda host: None) -> dict[str, float]:
+    """A model of the host's own, with CFG: inside inference mode against the same run with ordinary tensors."""
+    runs = []
+    for mode in (True, False):
+        host = native(mode)
+        with torch.inference_mode(mode):
+            prepare(host)
+            sampling = host.model.get_model_object("model_sampling")
+            measurement = Measurement.of(photo(2), GaussianBlur(1.0, 0.05))
+            latent = torch.randn(2, 4, 8, 6, generator=torch.Generator().manual_seed(1))
+            flow = isinstance(sampling, comfy.model_sampling.CONST)
+            sigmas = torch.tensor([0.5, 0.3, 0.1, 0.0] if flow else [1.0, 0.5, 0.2, 0.0])
+            solver = Spy(through, eta=1.0)
+            weights = next(host.model.model.diffusion_model.parameters())
+            before = loaded_digest(host)
+            result = sample(host, solver, measurement, latent, sigmas, cfg=3.0)
+            assert weights.is_inference() == mode, "the test's premise: weights are inference tensors, or not"
+            after = loaded_digest(host)
+        runs.append((solver.seen, result, before == after))
+    (seen, result, unchanged), (other, expected, _) = runs
+    return {
+        "gradient": max(distance(a[2], b[2]) for a, b in zip(seen, other, strict=True)),
+        "gradient_norm": min(float(a[2].norm()) for a in seen),
+        "result": distance(result, expected),
+        "finite": bool(torch.isfinite(result).all()),
+        "first_level": float(seen[0][1][0]),
+        "unchanged": unchanged,
+    }
+
+
+def as_flow(host: HostModel) -> None:
+    class Flow(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+        pass
+
+    host.model.add_object_patch("model_sampling", Flow(host.model.model.model_config))
+
+
+def refusals() -> dict[str, str]:
+    """What cannot be right, and the sentence for it."""
+    found: dict[str, str] = {}
+
+    def refused(
+        name: str, host: HostModel, latent: torch.Tensor, sigmas: list[float], through: str = "denoiser"
+    ) -> None:
+        measurement = Measurement.of(photo(), GaussianBlur(1.0, 0.05))
+        try:
+            sample(host, LDPS(1.0, through), measurement, latent, torch.tensor(sigmas), cfg=2.0)
+            found[name] = "no error"
+        except AdaptDiffuseError as error:
+            found[name] = str(error)
+
+    latent, fall = torch.ones(1, 4, 8, 6), [0.5, 0.2, 0.0]
+    with torch.inference_mode():
+        refused("rising", native(True), latent, [0.2, 0.5, 0.0])
+        refused("nan", native(True), latent, [float("nan"), 0.0])
+        refused("size", native(True), torch.ones(1, 4, 4, 4), fall)
+        refused("batch", native(True), torch.ones(3, 4, 8, 6), fall)
+        hooked = native(True)
+        hooked.model.model_options["multigpu_clones"] = {}
+        refused("multigpu", hooked, latent, fall)
+        partial = native(True)
+        partial.model.add_callback(
+            comfy.patcher_extension.CallbacksMP.ON_LOAD,
+            lambda patcher, *settings: setattr(patcher.model, "model_lowvram", True),
+        )
+        refused("partial", partial, latent, fall)
+        hooks = native(True)
+        hooks.conditioning[0][1]["hooks"] = comfy.hooks.create_hook_lora({}, 1.0, 0.0)
+        refused("hooks", hooks, latent, fall)
+        quantised = native(True)
+        linear = quantised.model.model.diffusion_model.time_embed[0]
+        linear.weight = torch.nn.Parameter(linear.weight.data.to(torch.float8_e4m3fn), False)
+        refused("quantised", quantised, latent, fall)
+        detached = native(True)
+        detached.model.set_model_sampler_post_cfg_function(lambda args: args["denoised"].detach())
+        refused("detached", detached, latent, fall)
+        zero = native(True)
+        for parameter in zero.vae.first_stage_model.decoder.conv_out.parameters():
+            parameter.zero_()
+        refused("zero", zero, latent, fall, "decoder")
+    return found
+
+
+def reloaded() -> dict[str, bool]:
+    """The copy for hosts with dynamic VRAM: read from disk once more, ordinary tensors, the same weights."""
+    with torch.inference_mode():
+        host = load_diffusers(bundled_model())
+        with torch.inference_mode(False):
+            again = static_clone(host.model)
+        return {
+            "another_model": again.model is not host.model.model,
+            "normal_tensors": not any(p.is_inference() for p in again.model.parameters()),
+            "same_weights": digest(again.model.diffusion_model) == digest(host.model.model.diffusion_model),
+        }
+
+
+REPORTS: dict[str, Callable[[], Any]] = {
+    "bundled-denoiser": lambda: bundled("denoiser"),
+    "bundled-decoder": lambda: bundled("decoder"),
+    "interrupted-denoiser": lambda: interrupted("denoiser"),
+    "interrupted-decoder": lambda: interrupted("decoder"),
+    "native-denoiser": lambda: host_own("denoiser"),
+    "native-decoder": lambda: host_own("decoder"),
+    "flow-denoiser": lambda: host_own("denoiser", as_flow),
+    "flow-decoder": lambda: host_own("decoder", as_flow),
+    "refusals": refusals,
+    "reloaded": reloaded,
+}
+
+if __name__ == "__main__":
+    print("REPORT " + json.dumps({name: REPORTS[name]() for name in arguments or REPORTS}))
