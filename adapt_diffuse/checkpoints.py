@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,9 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise AdaptDiffuseError(f"{path} is not a complete safetensors file ({error}). Fetch or make it again.") from None
+        raise AdaptDiffuseError(
+            f"{path} is not a complete safetensors file ({error}). Fetch or make it again."
+        ) from None
 
 
 def write_safetensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -45,14 +48,29 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` make the file under another name and put it in place when complete.
 
     An interrupt or a full disk leaves neither a half-written file nor damage to the old one.
+
+    Raises:
+        AdaptDiffuseError: the disk or the folder refuses.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    from safetensors import SafetensorError
+
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         os.replace(partial, path)
+    # a full disk is an OSError to Python and something else to safetensors and torch.save; ValueError: a suffix of no format
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise AdaptDiffuseError(f"{path} cannot be written ({reason}).") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; errors as in ``write_whole``."""
+    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def load_diffusers_weights(model: nn.Module, folder: Path) -> nn.Module:

@@ -46,17 +46,17 @@ def read_photo(path: str | Path) -> Tensor:
     """A photo as (1, 3, H, W) float32 on [0, 1]; greyscale, 16-bit, CMYK and transparent ones are converted."""
     image = open_image(Path(path))
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float32)
+        grey = torch.from_numpy(np.array(image, dtype=np.float32))
         # 16-bit greyscale comes as integers up to 65535, scientific float images as [0, 1]
-        planes = np.repeat((values / (1.0 if image.mode == "F" else 65535.0))[None], 3, 0)
-        return torch.from_numpy(planes)[None]
+        return (grey if image.mode == "F" else grey / 65535).repeat(1, 3, 1, 1)
     values = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
     return torch.from_numpy(values).permute(2, 0, 1)[None].contiguous()
 
 
 def read_mask(path: str | Path) -> Tensor:
     """A mask as (1, 1, H, W) float32: 1 where the image is lighter than middle grey (kept), else 0 (lost)."""
-    values = np.asarray(open_image(Path(path)).convert("L"), dtype=np.float32) / 255
+    # by way of a photo, because Pillow cuts 16-bit greyscale off at 255
+    values = np.asarray(to_pil(read_photo(path)).convert("L"), dtype=np.float32) / 255
     return torch.from_numpy(values > 0.5).float()[None, None]
 
 
@@ -69,10 +69,7 @@ def to_pil(image: Tensor) -> Image.Image:
 def write_image(path: str | Path, image: Tensor | Image.Image) -> None:
     """Write an image, whole or not at all. Raises AdaptDiffuseError where the disk or the folder refuses."""
     picture = image if isinstance(image, Image.Image) else to_pil(image)
-    try:
-        write_whole(Path(path), lambda partial: picture.save(partial))
-    except OSError as error:
-        raise AdaptDiffuseError(f"{path} cannot be written ({error.strerror or error}).") from None
+    write_whole(Path(path), lambda partial: picture.save(partial))
 
 
 def centre_crop(photo: Tensor, size: int) -> Tensor:

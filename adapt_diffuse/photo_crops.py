@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from .errors import AdaptDiffuseError
-from .images import open_image
+from .images import read_photo, to_pil
 
 
 class PhotoCrops:
@@ -60,7 +60,7 @@ class PhotoCrops:
 
 
 def _read(path: Path, size: int, max_side: int) -> Tensor:
-    image = open_image(path).convert("RGB")
+    image = to_pil(read_photo(path))
     scale = min(1.0, max_side / max(image.size))
     scale = max(scale, size / min(image.size))
     if scale != 1:

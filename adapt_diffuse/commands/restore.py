@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..bundled import default_encoder
-from ..checkpoints import write_whole
+from ..checkpoints import write_text
 from ..defaults import make_solver
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
@@ -59,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{target}: {describe_restoration(result, prior.sigmas)}")
         rows.append({"photo": str(path), "restored": str(target), **report_row(result)})
         if args.report:
-            text = json.dumps(rows, indent=2)
-            write_whole(args.report, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
+            write_text(args.report, json.dumps(rows, indent=2))
     return 2 if failed else 0
 
 
