@@ -2,8 +2,8 @@
 
 from .base import Degradation, LinearDegradation, measure, randn
 from .blur import GaussianBlur
-from .missing import MissingPixels, RandomMissingPixels, random_mask
 from .families import FAMILIES, Family, family_from_json, family_to_json
+from .missing import MissingPixels, RandomMissingPixels, random_mask
 from .spec import DEGRADATIONS, parse_degradation
 
 __all__ = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,8 +48,10 @@ def filter_axis_adjoint(y: Tensor, taps: Tensor, axis: int) -> Tensor:
     return torch.zeros_like(y).index_add(axis, source, spread)
 
 
-def _grouped(image: Tensor, taps: Tensor, axis: int, convolve) -> Tensor:  # type: ignore[no-untyped-def]
+def _grouped(image: Tensor, taps: Tensor, axis: int, convolve: Callable[..., Tensor]) -> Tensor:
     batch, channels = image.shape[:2]
+    if len(taps) not in (1, batch):
+        raise AdaptDiffuseError(f"The blur has {len(taps)} stds for {batch} photos: give one std, or one per photo.")
     shape = (-1, 1, taps.shape[1], 1) if axis == 2 else (-1, 1, 1, taps.shape[1])
     kernels = taps.expand(batch, -1).repeat_interleave(channels, 0).reshape(shape)
     out = convolve(image.reshape(1, batch * channels, *image.shape[2:]), kernels, groups=batch * channels)
@@ -66,7 +70,7 @@ class GaussianBlur(Dense):
     """
 
     def __init__(self, std: float | Tensor, noise_std: float = 0.0):
-        self.std = torch.as_tensor(std, dtype=torch.float64).flatten()
+        self.std = torch.as_tensor(std, dtype=torch.float64).detach().flatten().clone()
         self.noise_std = check_noise_std(noise_std)
         if not bool(((self.std >= 0) & (self.std <= MAX_STD)).all()):
             raise AdaptDiffuseError(f"The blur's std must be between 0 and {MAX_STD:g} pixels, not {std}.")

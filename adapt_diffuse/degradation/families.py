@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import Degradation, Generators, rand
-from .blur import GaussianBlur
-from .missing import MissingPixels, random_mask
-
+from .base import Degradation, Generators, check_noise_std, rand
+from .blur import MAX_STD, GaussianBlur
+from .missing import MAX_DROP, MissingPixels, random_mask
 
 Shape = tuple[int, int, int, int]
 
@@ -36,6 +35,13 @@ def _uniform(low: float, high: float, count: int, generators: Generators) -> Ten
     return low + (high - low) * rand((count,), generators, torch.float64)
 
 
+def _check_range(name: str, low: float, high: float, limit: float) -> None:
+    if not 0 <= low <= high <= limit:
+        raise AdaptDiffuseError(
+            f"{name}_min and {name}_max must rise between 0 and {limit:g}, not be {low:g} and {high:g}."
+        )
+
+
 @dataclass(frozen=True)
 class GaussianBlurFamily:
     """Gaussian blur with std uniform in [std_min, std_max] pixels."""
@@ -43,6 +49,10 @@ class GaussianBlurFamily:
     std_min: float = 0.3
     std_max: float = 3.0
     noise_std: float = 0.05
+
+    def __post_init__(self) -> None:
+        _check_range("std", self.std_min, self.std_max, MAX_STD)
+        check_noise_std(self.noise_std)
 
     def sample(self, shape: Shape, generators: Generators) -> tuple[GaussianBlur, Tensor]:
         std = _uniform(self.std_min, self.std_max, shape[0], generators)
@@ -56,6 +66,10 @@ class MissingPixelsFamily:
     drop_min: float = 0.7
     drop_max: float = 0.8
     noise_std: float = 0.05
+
+    def __post_init__(self) -> None:
+        _check_range("drop", self.drop_min, self.drop_max, MAX_DROP)
+        check_noise_std(self.noise_std)
 
     def sample(self, shape: Shape, generators: Generators) -> tuple[MissingPixels, Tensor]:
         drop = _uniform(self.drop_min, self.drop_max, shape[0], generators)

@@ -8,6 +8,8 @@ from torch import Tensor
 from ..errors import AdaptDiffuseError
 from .base import Generators, check_noise_std, per_image, rand
 
+MAX_DROP = 0.99
+
 
 def random_mask(shape: tuple[int, int, int, int], drop: Tensor, generators: Generators) -> Tensor:
     """Masks (B, 1, H, W), 1 where a pixel is kept: each is dropped on its own with probability ``drop`` (B,)."""
@@ -83,8 +85,8 @@ class RandomMissingPixels:
     """
 
     def __init__(self, drop: float, seed: int = 0, noise_std: float = 0.0):
-        if not 0 <= drop <= 0.99:
-            raise AdaptDiffuseError(f"The fraction of dropped pixels must be between 0 and 0.99, not {drop:g}.")
+        if not 0 <= drop <= MAX_DROP:
+            raise AdaptDiffuseError(f"The fraction of dropped pixels must be between 0 and {MAX_DROP:g}, not {drop:g}.")
         self.drop, self.seed, self.noise_std = drop, seed, check_noise_std(noise_std)
         self._sized: dict[tuple[int, int], MissingPixels] = {}
 

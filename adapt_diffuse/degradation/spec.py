@@ -12,6 +12,9 @@ from .missing import MissingPixels, RandomMissingPixels
 
 
 def _missing_pixels(noise_std: float, drop: float = 0.75, seed: float = 0) -> RandomMissingPixels:
+    # larger whole numbers are not exact in the text's floating point
+    if not 0 <= seed < 2**53 or seed != int(seed):
+        raise AdaptDiffuseError(f"The seed of missing-pixels must be a whole number from 0 on, not {seed:g}.")
     return RandomMissingPixels(drop, int(seed), noise_std)
 
 
