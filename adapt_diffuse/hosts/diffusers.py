@@ -53,7 +53,7 @@ class DiffusersPrior:
         prediction = scheduler.get("prediction_type", "epsilon")
         # convolutions of few channels run up to twice as fast on a CPU with the channels last
         layout = torch.channels_last
-        autoencoder.to(device, memory_format=layout)
+        autoencoder.to(device, memory_format=layout)  # type: ignore[call-overload]
         unet.to(device, memory_format=layout)
         return cls(autoencoder, unet, alphas_cumprod_of(scheduler), prediction)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +74,7 @@ class SeverityEncoder(nn.Module):
         self.encoder = encoder
         self.space = space
         self.head_name: HeadName = head
+        self.notes: dict[str, Any] = {}  # of the checkpoint: "family", "training", "validation"
         self.head: nn.Module
         if head == "paper":
             self.head = PaperHead(space.channels)

@@ -44,7 +44,8 @@ def evaluate(
     device = next(encoder.parameters()).device
     levels, predicted, true, squares = [], [], [], []
     for part in photos.split(batch):
-        degradation, level = family.sample(tuple(part.shape), generator)
+        count, channels, height, width = part.shape
+        degradation, level = family.sample((count, channels, height, width), generator)
         part = part.to(device)
         z_hat, sigma_hat = encoder(measure(part, degradation, generator))
         z0 = encoder.space.from_raw(encode_raw(autoencoder, part * 2 - 1))

@@ -98,14 +98,15 @@ class SeverityTraining:
         self.family, self.train, self.validation = family, train, validation
         self.settings, self.out, self.device = settings, out, device
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)  # the head's first weights
+            torch.default_generator.manual_seed(settings.seed)  # the head's first weights; CUDA generators stay
             copied = LatentEncoder(copy.deepcopy(autoencoder)).requires_grad_(True)
             self.encoder = SeverityEncoder(copied, latent_space_of(autoencoder), settings.head)
-            self.encoder.to(device, memory_format=torch.channels_last)
+            self.encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=settings.learning_rate)
         self.generator = torch.Generator()
         self.step = 0
+        self.whole = True  # False while weights, averages and step belong to different steps
         self.scores: SeverityScores | None = None
         self.seconds = 0.0
 
@@ -119,7 +120,6 @@ class SeverityTraining:
         try:
             while self.step < self.settings.steps:
                 terms = self._one_step()
-                self.step += 1
                 self.seconds = time.monotonic() - begin
                 last = self.step == self.settings.steps
                 validated = last or self.step % self.settings.validate_every == 0
@@ -127,8 +127,11 @@ class SeverityTraining:
                     self.save()
                 means = (float(terms.reconstruction.detach().mean()), float(terms.sigma.detach().mean()))
                 progress(Progress(self.step, self.settings.steps, *means, self.scores if validated else None))
+            if self.scores is None:  # resumed from an interrupt in the last validation
+                self.save()
         except BaseException:
-            self.save_state()
+            if self.whole:  # else the last state on disk is the one to go on from
+                self.save_state()
             raise
         self.state_file.unlink(missing_ok=True)
         return self.averaged
@@ -138,7 +141,8 @@ class SeverityTraining:
         rng = np.random.default_rng((settings.seed, self.step))
         photos = self.train.random(settings.batch, rng).to(self.device)
         self.generator.manual_seed(int(rng.integers(2**62)))
-        degradation, _ = self.family.sample(tuple(photos.shape), self.generator)
+        count, channels, height, width = photos.shape
+        degradation, _ = self.family.sample((count, channels, height, width), self.generator)
         damaged = measure(photos, degradation, self.generator)
         with torch.no_grad():
             z0 = self.encoder.space.from_raw(encode_raw(self.autoencoder, photos * 2 - 1))
@@ -146,10 +150,8 @@ class SeverityTraining:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(settings, self.step)
         z_hat, sigma_hat = self.encoder(damaged)
-        if settings.loss == "paper":
-            terms = paper_terms(z_hat, sigma_hat**2, z0)
-        else:
-            terms = nll_terms(z_hat, sigma_hat, z0)
+        paper = settings.loss == "paper"
+        terms = paper_terms(z_hat, sigma_hat**2, z0) if paper else nll_terms(z_hat, sigma_hat, z0)
         loss = (terms.reconstruction + settings.lambda_sigma * terms.sigma).mean()
         if settings.lambda_image > 0:
             loss = loss + settings.lambda_image * self._image_error(z_hat, photos)
@@ -158,10 +160,13 @@ class SeverityTraining:
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
+        self.whole = False
         self.optimizer.step()
         decay = min(settings.average, (1 + self.step) / (10 + self.step))
         for average, current in zip(self.averaged.parameters(), self.encoder.parameters(), strict=True):
             average.lerp_(current.detach(), 1 - decay)
+        self.step += 1
+        self.whole = True
         return terms
 
     def _image_error(self, z_hat: Tensor, photos: Tensor) -> Tensor:
