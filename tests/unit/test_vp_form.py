@@ -29,9 +29,7 @@ STD = 1.3
 def vp_mean(z, level):
     """z0 from the VP latent z at integer levels (B,)."""
     abar = ABAR[level].reshape(-1, 1, 1, 1)
-    hidden = torch.tanh(
-        F.conv2d(z, WEIGHTS["W1"], padding=1) + torch.cos(level.double() / 100).reshape(-1, 1, 1, 1)
-    )
+    hidden = torch.tanh(F.conv2d(z, WEIGHTS["W1"], padding=1) + torch.cos(level.double() / 100).reshape(-1, 1, 1, 1))
     eps = F.conv2d(hidden, WEIGHTS["W2"], padding=1)
     return (z - (1 - abar).sqrt() * eps) / abar.sqrt()
 
@@ -142,9 +140,7 @@ def test_a_whole_descent_is_the_published_loop(scene):
     assert relative_error(ours, z) < 1e-9
 
 
-@given(
-    std=st.floats(0, 8), height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 2**32 - 1)
-)
+@given(std=st.floats(0, 8), height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
 def test_blur_is_scipys_at_every_size(std, height, width, seed):
     image = np.random.default_rng(seed).random((height, width))
     expected = ndimage.gaussian_filter(image, std, mode="mirror", truncate=6)
