@@ -59,9 +59,9 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         os.replace(partial, path)
-    # a full disk is an OSError to Python and something else to safetensors and torch.save; ValueError: a suffix of no format
+    # a full disk is an OSError to Python, but not to safetensors and torch.save; a suffix of no format a ValueError
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
         raise AdaptDiffuseError(f"{path} cannot be written ({reason}).") from error
     finally:
         with contextlib.suppress(OSError):

@@ -9,6 +9,8 @@ from ..errors import AdaptDiffuseError
 from .base import Generators, check_noise_std, per_image, rand
 
 MAX_DROP = 0.99
+# the same seed for mask and noise would draw both from the same numbers: the kept pixels' noise would be too small
+MASK_SEED = 2_000_003
 
 
 def random_mask(shape: tuple[int, int, int, int], drop: Tensor, generators: Generators) -> Tensor:
@@ -93,7 +95,7 @@ class RandomMissingPixels:
     def sized(self, height: int, width: int) -> MissingPixels:
         """The operator with the mask of this seed for photos of one size."""
         if (height, width) not in self._sized:
-            generator = torch.Generator().manual_seed(self.seed)
+            generator = torch.Generator().manual_seed(self.seed + MASK_SEED)
             mask = random_mask((1, 1, height, width), torch.tensor([self.drop]), generator)
             self._sized[height, width] = MissingPixels(mask, self.noise_std)
         return self._sized[height, width]
