@@ -4,7 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .decode import DecodeRestoration, Measure
 from .degradation import ApplyDegradation, GaussianBlurNode, MissingPixelsNode
-from .load import LoadDiffusers, LoadSeverityEncoder, register_model_folder
+from .load import LoadDiffusers, LoadSeverityEncoder, offer_sample_photo, register_model_folder
 from .severity import EncodeSeverity, SetSeverity
 from .solvers import LDPSNode
 from .start import StartTime
@@ -13,6 +13,7 @@ from .start import StartTime
 class AdaptDiffuseExtension(ComfyExtension):
     async def on_load(self) -> None:
         register_model_folder()
+        offer_sample_photo()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

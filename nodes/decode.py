@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.metrics import psnr, ssim
-from .types import CATEGORY, PHOTO_SIZE, photo_of, samples_of
+from .wires import CATEGORY, PHOTO_SIZE, photo_of, samples_of
 
 
 class DecodeRestoration(io.ComfyNode):

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..adapt_diffuse.degradation import GaussianBlur, MissingPixels, RandomMissingPixels, measure
 from ..adapt_diffuse.restore import generators_for
-from .types import CATEGORY, DegradationIO, image_of, photo_of
+from .wires import CATEGORY, DegradationIO, image_of, photo_of
 
 NOISE_TIP = (
     "Standard deviation of the noise in the photo, where black is 0 and white is 1. The paper uses 0.05; a clean "

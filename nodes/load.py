@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 from pathlib import Path
 
 import folder_paths
@@ -11,16 +13,29 @@ from comfy_api.latest import io
 from ..adapt_diffuse import bundled
 from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder
 from ..adapt_diffuse.hosts.comfy_model import load_diffusers
-from .types import CATEGORY, SeverityEncoderIO
+from .wires import CATEGORY, SeverityEncoderIO
 
 ENCODER_FOLDER = "severity_encoders"
 BUNDLED = " (bundled)"
+SAMPLE_PHOTO = "adapt-diffuse-flower.jpg"
 
 
 def register_model_folder() -> None:
     """Give the host a model folder for severity encoders."""
     folder_paths.add_model_folder_path(ENCODER_FOLDER, os.path.join(folder_paths.models_dir, ENCODER_FOLDER))
     folder_paths.folder_names_and_paths[ENCODER_FOLDER][1].add(".safetensors")
+
+
+def offer_sample_photo() -> None:
+    """Put the photo of the example workflow where Load Image finds it, unless the user has one of that name."""
+    target = Path(folder_paths.get_input_directory()) / SAMPLE_PHOTO
+    source = bundled.WEIGHTS.parent / "assets" / "flower.jpg"
+    if target.exists() or not source.is_file():
+        return
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        logging.info("Adapt & Diffuse: the sample photo was not copied to the input folder (%s).", error)
 
 
 def model_names() -> list[str]:

@@ -22,7 +22,7 @@ def schedule_plot(levels: Tensor, starts: list[float], steps: list[int]) -> Tens
     """
     picture = Image.new("RGB", (2 * WIDTH, 2 * HEIGHT), PAPER)
     draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=24)
+    font = ImageFont.load_default(size=40)
     logs = levels.double().log().numpy()
     times = np.linspace(0, 1, len(logs))
     low, high = logs[0], logs[-1]
@@ -33,9 +33,9 @@ def schedule_plot(levels: Tensor, starts: list[float], steps: list[int]) -> Tens
         return x, y
 
     draw.line([place(t, v) for t, v in zip(times, logs, strict=True)], fill=CURVE, width=4, joint="curve")
-    draw.text((16, 10), "noise level", fill=INK, font=font)
-    draw.text((2 * WIDTH - 16, 2 * HEIGHT - 40), "pure noise >", fill=INK, font=font, anchor="ra")
-    draw.text((16, 2 * HEIGHT - 40), "< clean photo", fill=INK, font=font)
+    draw.text((16, 6), "noise level", fill=INK, font=font)
+    draw.text((2 * WIDTH - 16, 2 * HEIGHT - 56), "pure noise >", fill=INK, font=font, anchor="ra")
+    draw.text((16, 2 * HEIGHT - 56), "< clean photo", fill=INK, font=font)
     for start, count in list(zip(starts, steps, strict=True))[:MAX_MARKS]:
         log = float(np.clip(np.log(start), low, high))
         time = float(np.interp(log, logs, times))
@@ -44,9 +44,10 @@ def schedule_plot(levels: Tensor, starts: list[float], steps: list[int]) -> Tens
             draw.line(walked, fill=DONE, width=8, joint="curve")
         x, y = place(time, log)
         draw.ellipse([x - 10, y - 10, x + 10, y + 10], fill=START)
-        anchor, shift = ("ra", -18) if time > 0.55 else ("la", 18)
-        draw.text((x + shift, y - 34), f"start {start:.3f}, {count} steps", fill=START, font=font, anchor=anchor)
+        # the curve rises: there is room above its left and below its right
+        anchor, spot = ("ra", (x - 18, y - 52)) if time > 0.5 else ("la", (x + 20, y + 4))
+        draw.text(spot, f"start {start:.3f}, {count} steps", fill=START, font=font, anchor=anchor)
     if len(starts) > MAX_MARKS:
-        draw.text((16, 44), f"and {len(starts) - MAX_MARKS} more photos", fill=INK, font=font)
+        draw.text((16, 56), f"and {len(starts) - MAX_MARKS} more photos", fill=INK, font=font)
     small = picture.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(small, dtype=np.float32) / 255)[None]

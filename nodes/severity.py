@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder
-from .types import CATEGORY, PHOTO_SIZE, HostSeverity, SeverityEncoderIO, SeverityIO, latent_of, photo_of, samples_of
+from .wires import CATEGORY, PHOTO_SIZE, HostSeverity, SeverityEncoderIO, SeverityIO, latent_of, photo_of, samples_of
 
 
 class EncodeSeverity(io.ComfyNode):

@@ -11,7 +11,7 @@ from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy import guided_sampler
 from ..adapt_diffuse.measurement import Measurement
 from ..adapt_diffuse.solvers import LDPS
-from .types import CATEGORY, DegradationIO, photo_of
+from .wires import CATEGORY, DegradationIO, photo_of
 
 
 class LDPSNode(io.ComfyNode):
@@ -42,12 +42,12 @@ class LDPSNode(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "through",
-                    options=["denoiser", "decoder"],
-                    default="denoiser",
+                    options=["decoder", "denoiser"],
+                    default="decoder",
                     advanced=True,
-                    tooltip="What the gradient passes. denoiser: as published, needs a copy of the model in memory and "
-                    "takes twice as long. decoder: works with every model, quantised and offloaded ones too; its pull "
-                    "is stronger, so take about half the step size.",
+                    tooltip="What the gradient passes. decoder: works with every model, quantised and offloaded ones "
+                    "too, and takes half the time. denoiser: as published; needs a copy of the model in memory, and is "
+                    "experimental on GPUs.",
                 ),
                 io.Boolean.Input(
                     "normalise",

@@ -13,7 +13,7 @@ from ..adapt_diffuse.hosts.comfy import model_levels, to_host
 from ..adapt_diffuse.restore import generators_for
 from ..adapt_diffuse.schedule import descend, start_sigma
 from .plot import schedule_plot
-from .types import CATEGORY, HostSeverity, SeverityIO, latent_of
+from .wires import CATEGORY, HostSeverity, SeverityIO, latent_of
 
 
 class StartTime(io.ComfyNode):

@@ -62,9 +62,9 @@ class PromptFailed(AssertionError):
 
 
 class ComfyServer:
-    """A running ComfyUI on the CPU. Use as a context manager."""
+    """A running ComfyUI on the CPU with this repository as a node pack. Use as a context manager."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, pack_name: str = PACK_NAME):
         found = find_comfyui()
         assert not isinstance(found, str), found
         self.root, self.python = found
@@ -72,7 +72,7 @@ class ComfyServer:
         self.log = folder / "comfyui.log"
         for name in ("custom_nodes", "input", "output", "temp", "user", "models/severity_encoders", "models/diffusers"):
             (self.base / name).mkdir(parents=True, exist_ok=True)
-        self.pack = self.base / "custom_nodes" / PACK_NAME
+        self.pack = self.base / "custom_nodes" / pack_name
         try:
             self.pack.symlink_to(REPOSITORY, target_is_directory=True)
         except OSError:  # Windows without the right to link
