@@ -1,0 +1,281 @@
+"""The nodes over HTTP in a real ComfyUI: what the pack promises to a host, and every way to misuse it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.comfyui import REPOSITORY, ComfyServer, PromptFailed, to_prompt
+from tests.graph import ENCODER, KINDS, Graph, pixels
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
+
+NODES = {
+    "AdaptDiffuseLoadDiffusers", "AdaptDiffuseLoadSeverityEncoder", "AdaptDiffuseGaussianBlur",
+    "AdaptDiffuseMissingPixels", "AdaptDiffuseApplyDegradation", "AdaptDiffuseEncodeSeverity",
+    "AdaptDiffuseSetSeverity", "AdaptDiffuseStartTime", "AdaptDiffuseLDPS", "AdaptDiffuseDecodeRestoration",
+    "AdaptDiffuseMeasure",
+}  # fmt: skip
+WORKFLOW = REPOSITORY / "example_workflows" / "Restore a blurred photo.json"
+
+
+@pytest.fixture(scope="module")
+def info(comfy: ComfyServer) -> dict[str, Any]:
+    return comfy.get("/object_info")
+
+
+def test_the_host_has_all_nodes_and_starts_hardly_slower(comfy: ComfyServer, info: dict[str, Any]) -> None:
+    assert {name for name in info if name.startswith("AdaptDiffuse")} == NODES
+    (seconds,) = re.findall(r"([\d.]+) seconds: \S.*" + re.escape(comfy.pack.name), comfy.log.read_text())
+    assert float(seconds) < 0.3
+
+
+@pytest.mark.parametrize("name", sorted(NODES))
+def test_every_socket_explains_itself(info: dict[str, Any], name: str) -> None:
+    node = info[name]
+    assert node["category"].startswith("restoration/adapt & diffuse/")
+    assert node["description"] and node["search_aliases"]
+    for group in ("required", "optional"):
+        for key, (kind, settings) in node["input"].get(group, {}).items():
+            assert len(settings["tooltip"]) > 15, f"{name}.{key} has no tooltip"
+            if kind in ("INT", "FLOAT"):
+                assert settings["min"] < settings["max"]
+    assert len(node["output_tooltips"]) == len(node["output"])
+    assert all(len(tooltip or "") > 10 for tooltip in node["output_tooltips"])
+
+
+@pytest.mark.parametrize("name", sorted(NODES))
+def test_every_node_has_a_page_of_help(name: str) -> None:
+    page = (REPOSITORY / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    assert page.startswith("# ") and len(page) > 200
+
+
+def test_the_example_workflow_runs_as_it_is(comfy: ComfyServer, info: dict[str, Any]) -> None:
+    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    prompt = to_prompt(workflow, info)
+    outputs = comfy.run(prompt)
+    kinds = {node["class_type"]: key for key, node in prompt.items()}
+    restored = pixels(comfy, outputs[kinds["SaveImage"]]["images"][0])
+    damaged = pixels(comfy, outputs[kinds["ImageCompare"]]["a_images"][0])
+    assert restored.shape == damaged.shape == (128, 192, 3)
+    (report,) = outputs[kinds["AdaptDiffuseMeasure"]]["text"]
+    psnr = float(re.findall(r"PSNR ([\d.]+) dB", report)[0])
+    assert psnr > 24, report
+    assert 0.1 < float(outputs[kinds["AdaptDiffuseEncodeSeverity"]]["text"][0].split()[1]) < 1.5
+
+
+def test_stock_nodes_sample_and_decode_our_model(comfy: ComfyServer, graph: Graph) -> None:
+    model, vae, conditioning, _ = graph.model()
+    latent = graph.add("EmptyLatentImage", width=256, height=256, batch_size=2)[0]  # 8 pixels per position: 32 x 32
+    sampled = graph.add(
+        "KSampler", model=model, positive=conditioning, negative=conditioning, latent_image=latent, seed=1, steps=4,
+        cfg=3.0, sampler_name="dpmpp_2m", scheduler="karras", denoise=1.0,
+    )[0]  # fmt: skip
+    shown = graph.show(graph.add("VAEDecode", samples=sampled, vae=vae)[0])
+    images = [pixels(comfy, entry) for entry in comfy.run(graph.prompt)[shown]["images"]]
+    # the host knows our format's factor of 4 and keeps the size in pixels
+    assert [image.shape for image in images] == [(256, 256, 3)] * 2
+    assert all(image.std() > 0.02 for image in images)
+    assert np.abs(images[0] - images[1]).mean() > 0.01
+
+
+@pytest.mark.parametrize("decode", ["VAEDecode", "VAEDecodeTiled"])
+def test_stock_nodes_encode_and_decode_with_our_vae(comfy: ComfyServer, graph: Graph, decode: str) -> None:
+    vae = graph.model()[1]
+    photo = graph.photo("small.png")
+    latent = graph.add("VAEEncode", pixels=photo, vae=vae)[0]
+    tiles = {"tile_size": 64, "overlap": 32, "temporal_size": 64, "temporal_overlap": 8} if "Tiled" in decode else {}
+    shown = graph.show(graph.add(decode, samples=latent, vae=vae, **tiles)[0])
+    original = graph.show(photo)
+    outputs = comfy.run(graph.prompt)
+    error = pixels(comfy, outputs[shown]["images"][0]) - pixels(comfy, outputs[original]["images"][0])
+    assert 10 * np.log10(1 / (error**2).mean()) > 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("through", ["denoiser", "decoder"])
+def test_every_kind_of_autoencoder_loads_and_restores(
+    comfy: ComfyServer, graph: Graph, kind: str, through: str
+) -> None:
+    model = graph.model(f"tiny {kind}")
+    photo = graph.photo("small.png")
+    latent = graph.add("VAEEncode", pixels=photo, vae=model[1])[0]
+    severity = graph.add("AdaptDiffuseSetSeverity", latent=latent, sigma_hat=0.4)[0]
+    shown = graph.show(graph.restore(photo, graph.blur(), model, severity, steps=2, through=through))
+    (entry,) = comfy.run(graph.prompt)[shown]["images"]
+    assert pixels(comfy, entry).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(("name", "size"), [("odd.png", (45, 61)), ("grey.png", (64, 64)), ("holes.png", (64, 64))])
+def test_odd_photos_come_back_in_their_own_size(
+    comfy: ComfyServer, graph: Graph, name: str, size: tuple[int, int]
+) -> None:
+    model = graph.model()
+    photo = graph.photo(name)
+    severity = graph.severity(photo, model[1])
+    shown = graph.show(graph.restore(photo, graph.blur(), model, severity[0]))
+    (entry,) = comfy.run(graph.prompt)[shown]["images"]
+    restored = pixels(comfy, entry)
+    assert restored.shape == (*size, 3)
+    assert restored.std() > 0.05
+
+
+def test_the_alpha_of_a_photo_marks_the_pixels_to_fill(comfy: ComfyServer, graph: Graph) -> None:
+    model = graph.model()
+    loaded = graph.add("LoadImage", image="holes.png")
+    lost = graph.add("AdaptDiffuseMissingPixels", drop=0.5, seed=0, noise_std=0.0, mask=loaded[1])[0]
+    damaged = graph.add("AdaptDiffuseApplyDegradation", image=loaded[0], degradation=lost, seed=0)[0]
+    before = graph.show(damaged)
+    severity = graph.severity(damaged, model[1])
+    after = graph.show(graph.restore(damaged, lost, model, severity[0], steps=6, through="denoiser"))
+    outputs = comfy.run(graph.prompt)
+    hole = (slice(22, 38), slice(22, 42))
+    assert pixels(comfy, outputs[before]["images"][0])[hole].max() == 0
+    assert pixels(comfy, outputs[after]["images"][0])[hole].mean() > 0.02
+
+
+def test_a_batch_gives_each_photo_its_own_start(comfy: ComfyServer, graph: Graph) -> None:
+    model = graph.model()
+    batch = graph.add("ImageBatch", image1=graph.photo("small.png"), image2=graph.photo("turned.png"))[0]
+    noisy = graph.add("AdaptDiffuseApplyDegradation", image=batch, degradation=graph.blur(), seed=0)[0]
+    severity = graph.severity(noisy, model[1])
+    reported = graph.last
+    shown = graph.show(graph.restore(noisy, graph.blur(), model, severity[0]))
+    again = graph.show(graph.add("RebatchImages", images=graph.restore(
+        noisy, graph.blur(), model, severity[0], steps=2, mode="paper", noise_correction=1.2, rounding="schedule"
+    ), batch_size=2)[0])  # fmt: skip
+    outputs = comfy.run(graph.prompt)
+    assert len(outputs[reported]["text"][0].split(",")) == 2
+    first, second = (pixels(comfy, entry) for entry in outputs[shown]["images"])
+    assert np.abs(first - np.rot90(second, -1)).mean() < np.abs(first - second).mean() / 2
+    assert len(outputs[again]["images"]) == 2
+
+
+def test_photos_of_a_batch_that_start_together_run_together(comfy: ComfyServer, graph: Graph) -> None:
+    model = graph.model()
+    batch = graph.add("ImageBatch", image1=graph.photo("small.png"), image2=graph.photo("turned.png"))[0]
+    latent = graph.add("VAEEncode", pixels=batch, vae=model[1])[0]
+    severity = graph.add("AdaptDiffuseSetSeverity", latent=latent, sigma_hat=0.3)[0]
+    restored = graph.restore(batch, graph.blur(), model, severity)
+    shown = graph.show(restored)
+    measured = graph.add("AdaptDiffuseMeasure", image=restored, reference=batch)[0][0]
+    outputs = comfy.run(graph.prompt)
+    assert len(outputs[shown]["images"]) == 2
+    assert len(outputs[measured]["text"][0].splitlines()) == 2
+
+
+def encode_with(vae_of: str, encoder: str = ENCODER, photo: str = "small.png") -> Graph:
+    graph = Graph()
+    vae = graph.model(vae_of)[1]
+    latent = graph.severity(graph.photo(photo), vae, encoder)[1]
+    graph.show(graph.add("AdaptDiffuseDecodeRestoration", latent=latent, vae=vae)[0])
+    return graph
+
+
+def masked(mask_of: str) -> Graph:
+    graph = Graph()
+    mask = graph.add("LoadImage", image=mask_of)[1]
+    lost = graph.add("AdaptDiffuseMissingPixels", drop=0.5, seed=0, noise_std=0.0, mask=mask)[0]
+    graph.show(graph.add("AdaptDiffuseApplyDegradation", image=graph.photo("odd.png"), degradation=lost, seed=0)[0])
+    return graph
+
+
+def another_photo() -> Graph:
+    graph = Graph()
+    model = graph.model()
+    severity = graph.severity(graph.photo("small.png"), model[1])
+    graph.show(graph.restore(graph.photo("adapt-diffuse-flower.jpg"), graph.blur(), model, severity[0]))
+    return graph
+
+
+def too_large_photo() -> Graph:
+    graph = Graph()
+    model = graph.model()
+    latent = graph.add("VAEEncode", pixels=graph.photo("small.png"), vae=model[1])[0]
+    image = graph.photo("adapt-diffuse-flower.jpg")
+    graph.show(graph.add("AdaptDiffuseDecodeRestoration", latent=latent, vae=model[1], image=image)[0])
+    return graph
+
+
+def measure_other_size() -> Graph:
+    graph = Graph()
+    graph.add("AdaptDiffuseMeasure", image=graph.photo("small.png"), reference=graph.photo("odd.png"))
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: encode_with("tiny AutoencoderKL"), "another latent space"),
+        (lambda: encode_with("tiny AutoencoderDC"), "4 channels, but this VAE makes 8"),
+        (lambda: encode_with("flowers-128 (bundled)", "truncated.safetensors"), "not a complete safetensors file"),
+        (lambda: encode_with("flowers-128 (bundled)", "no encoder.safetensors"), "is not a severity encoder"),
+        (lambda: masked("holes.png"), "mask"),
+        (another_photo, "stands for 64 x 64 pixels but the solver's image has 640 x 427"),
+        (too_large_photo, "The photo is 640 x 427 but the latent decodes to only 64 x 64"),
+        (measure_other_size, "differ in shape"),
+    ],
+)
+def test_bad_input_gives_one_sentence_and_the_next_prompt_runs(comfy: ComfyServer, make: Any, words: str) -> None:
+    with pytest.raises(PromptFailed) as failed:
+        comfy.run(make().prompt)
+    assert words in failed.value.message
+    assert "\n" not in failed.value.message and len(failed.value.message) < 300
+    graph = Graph()
+    shown = graph.show(graph.photo("small.png"))
+    assert len(comfy.run(graph.prompt)[shown]["images"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        ("AdaptDiffuseLoadDiffusers", {"model_name": "../../../etc"}),
+        ("AdaptDiffuseLoadDiffusers", {"model_name": "not there"}),
+        ("AdaptDiffuseLoadSeverityEncoder", {"encoder_name": "../checkpoints/model.safetensors"}),
+        ("AdaptDiffuseGaussianBlur", {"std": 51.0, "noise_std": 0.0}),
+        ("AdaptDiffuseGaussianBlur", {"std": 1.0, "noise_std": -0.1}),
+        ("AdaptDiffuseMissingPixels", {"drop": 1.0, "seed": 0, "noise_std": 0.0}),
+    ],
+)
+def test_values_outside_their_range_or_list_are_refused_before_anything_runs(
+    comfy: ComfyServer, graph: Graph, kind: str, inputs: dict[str, Any]
+) -> None:
+    out = graph.add(kind, **inputs)[0]
+    if kind == "AdaptDiffuseLoadDiffusers":
+        latent = graph.add("EmptyLatentImage", width=64, height=64, batch_size=1)[0]
+        graph.show(graph.add("VAEDecode", samples=latent, vae=[out[0], 1])[0])
+    elif kind == "AdaptDiffuseLoadSeverityEncoder":
+        vae = graph.model()[1]
+        found = graph.add("AdaptDiffuseEncodeSeverity", image=graph.photo("small.png"), vae=vae, severity_encoder=out)
+        graph.show(graph.add("VAEDecode", samples=found[1], vae=vae)[0])
+    else:
+        image = graph.photo("small.png")
+        graph.show(graph.add("AdaptDiffuseApplyDegradation", image=image, degradation=out, seed=0)[0])
+    with pytest.raises(PromptFailed, match="value_not_in_list|value_bigger_than_max|value_smaller_than_min"):
+        comfy.run(graph.prompt)
+
+
+def test_an_interrupt_stops_the_solver_and_the_next_prompt_runs(comfy: ComfyServer, graph: Graph) -> None:
+    model = graph.model()
+    photo = graph.photo("small.png")
+    severity = graph.add(
+        "AdaptDiffuseSetSeverity", latent=graph.add("VAEEncode", pixels=photo, vae=model[1])[0], sigma_hat=5.0
+    )[0]
+    restored = graph.restore(photo, graph.blur(), model, severity, steps=1000)
+    graph.show(restored)
+    number = comfy.queue(graph.prompt)
+    begin = time.monotonic()
+    while not re.search(r" [1-9]\d*/1000 ", comfy.log.read_text()):
+        assert time.monotonic() - begin < 120, comfy.tail()
+        time.sleep(0.2)
+    comfy.post("/interrupt", {})
+    with pytest.raises(PromptFailed, match="interrupted"):
+        comfy.wait(number, 60)
+    after = Graph()
+    shown = after.show(after.photo("small.png"))
+    assert len(comfy.run(after.prompt)[shown]["images"]) == 1
