@@ -19,18 +19,29 @@ from .latent_space import LatentSpace
 CLASSES = ("AutoencoderKL", "VQModel", "AutoencoderTiny", "AutoencoderDC")
 
 
-def autoencoder_from_config(config: dict[str, Any]) -> nn.Module:
-    """A diffusers autoencoder with fresh weights, from its config.json.
+def autoencoder_from_config(config: dict[str, Any], source: str | Path) -> nn.Module:
+    """A diffusers autoencoder with fresh weights, from the config.json that ``source`` holds.
 
     Raises:
-        AdaptDiffuseError: a class that is none of AutoencoderKL, VQModel, AutoencoderTiny, AutoencoderDC.
+        AdaptDiffuseError: a class that is none of AutoencoderKL, VQModel, AutoencoderTiny, AutoencoderDC, or a
+            configuration that makes no model.
     """
     import diffusers
 
     name = config.get("_class_name")
     if name not in CLASSES:
         raise AdaptDiffuseError(f"The autoencoder is a '{name}'; supported are {', '.join(CLASSES)}.")
-    return getattr(diffusers, name).from_config(config)
+    return build(getattr(diffusers, name), config, source)
+
+
+def build(kind: Any, config: dict[str, Any], source: str | Path) -> nn.Module:
+    """A diffusers model of class ``kind`` with fresh weights. Raises AdaptDiffuseError naming ``source``."""
+    try:
+        with torch.random.fork_rng(devices=[]):  # fresh weights are drawn from the global generator
+            return kind.from_config(config)
+    except Exception as error:  # whatever the class makes of a wrong value
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise AdaptDiffuseError(f"The configuration in {source} makes no {kind.__name__} ({reason}).") from error
 
 
 class LatentEncoder(nn.Module):
@@ -102,7 +113,7 @@ def load_autoencoder(folder: str | Path) -> nn.Module:
     from .checkpoints import load_diffusers_weights
 
     folder = Path(folder)
-    model = autoencoder_from_config(read_config(folder / "config.json"))
+    model = autoencoder_from_config(read_config(folder / "config.json"), folder)
     return load_diffusers_weights(model, folder)
 
 

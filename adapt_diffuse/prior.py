@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .errors import AdaptDiffuseError
 
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
 
 class LatentPrior(Protocol):
     """A diffusion model in the latent space of an autoencoder.
@@ -62,7 +64,12 @@ def posterior_mean(x: Tensor, sigma: Tensor, output: Tensor, prediction: str) ->
         return x / (1 + s**2) - s / (1 + s**2).sqrt() * output
     if prediction == "sample":
         return output
-    raise AdaptDiffuseError(f"The model predicts '{prediction}'; epsilon, v_prediction and sample are supported.")
+    raise unknown_prediction(prediction)
+
+
+def unknown_prediction(prediction: object) -> AdaptDiffuseError:
+    """The error for a network whose output is of none of the ``PREDICTIONS``."""
+    return AdaptDiffuseError(f"The model predicts '{prediction}'; epsilon, v_prediction and sample are supported.")
 
 
 def timestep_of(sigma: Tensor, sigmas: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..autoencoder import decode_raw, encode_raw, latent_channels, latent_space_of, load_autoencoder, read_config
+from ..autoencoder import build, decode_raw, encode_raw, latent_channels, latent_space_of, load_autoencoder, read_config
 from ..checkpoints import load_diffusers_weights
 from ..errors import AdaptDiffuseError
 from ..latent_space import LatentSpace
-from ..prior import over_image, posterior_mean, timestep_of
+from ..prior import PREDICTIONS, over_image, posterior_mean, timestep_of, unknown_prediction
 from ..schedule import vp_sigmas
 
 
@@ -32,6 +32,8 @@ class DiffusersPrior:
                 f"The UNet takes {unet.config.in_channels} channels but the autoencoder's latents have "
                 f"{latent_channels(autoencoder)}: they do not belong together."
             )
+        if prediction not in PREDICTIONS:
+            raise unknown_prediction(prediction)
         self.autoencoder, self.unet, self.prediction = autoencoder, unet, prediction
         self.space: LatentSpace = latent_space_of(autoencoder)
         self._sigmas = vp_sigmas(alphas_cumprod.double())
@@ -92,24 +94,36 @@ def load_unet(folder: Path) -> Any:
     config = read_config(folder / "config.json")
     if config.get("_class_name") != "UNet2DModel":
         raise AdaptDiffuseError(f"The unet in {folder} is a '{config.get('_class_name')}'; supported is UNet2DModel.")
-    return load_diffusers_weights(UNet2DModel.from_config(config), folder)
+    if config.get("num_class_embeds") is not None or config.get("class_embed_type") is not None:
+        raise AdaptDiffuseError(f"The unet in {folder} wants classes; only unconditional ones are supported.")
+    return load_diffusers_weights(build(UNet2DModel, config, folder), folder)
 
 
 def alphas_cumprod_of(scheduler: dict[str, Any]) -> Tensor:
     """abar (n,) float64 of a scheduler config.
 
     Raises:
-        AdaptDiffuseError: a beta schedule other than linear, scaled_linear or trained_betas.
+        AdaptDiffuseError: a beta schedule other than linear, scaled_linear or trained_betas, or betas outside (0, 1).
     """
+    kind = scheduler.get("beta_schedule", "linear")
+    if scheduler.get("trained_betas") is None and kind not in ("linear", "scaled_linear"):
+        raise AdaptDiffuseError(f"The scheduler's beta_schedule '{kind}' is not supported (linear, scaled_linear).")
+    if scheduler.get("rescale_betas_zero_snr"):
+        raise AdaptDiffuseError("The scheduler's rescale_betas_zero_snr is not supported.")
+    try:
+        betas = _betas(scheduler, kind)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AdaptDiffuseError(f"The scheduler's configuration holds a wrong value ({error}).") from None
+    if len(betas) < 2 or not bool(((betas > 0) & (betas < 1)).all()):
+        raise AdaptDiffuseError("The scheduler's betas must be two or more, all between 0 and 1.")
+    return torch.cumprod(1 - betas, 0)
+
+
+def _betas(scheduler: dict[str, Any], kind: str) -> Tensor:
+    if scheduler.get("trained_betas") is not None:
+        return torch.tensor(scheduler["trained_betas"], dtype=torch.float64)
     count = int(scheduler.get("num_train_timesteps", 1000))
     start, end = float(scheduler.get("beta_start", 1e-4)), float(scheduler.get("beta_end", 0.02))
-    kind = scheduler.get("beta_schedule", "linear")
-    if scheduler.get("trained_betas") is not None:
-        betas = torch.tensor(scheduler["trained_betas"], dtype=torch.float64)
-    elif kind == "linear":
-        betas = torch.linspace(start, end, count, dtype=torch.float64)
-    elif kind == "scaled_linear":
-        betas = torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64) ** 2
-    else:
-        raise AdaptDiffuseError(f"The scheduler's beta_schedule '{kind}' is not supported (linear, scaled_linear).")
-    return torch.cumprod(1 - betas, 0)
+    if kind == "linear":
+        return torch.linspace(start, end, count, dtype=torch.float64)
+    return torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64) ** 2

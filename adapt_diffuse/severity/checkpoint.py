@@ -56,7 +56,7 @@ def load_severity_encoder(path: str | Path) -> SeverityEncoder:
         head = metadata["head"]
     except (KeyError, ValueError, TypeError) as error:
         raise AdaptDiffuseError(f"{path} has damaged metadata ({error}). Fetch or make it again.") from None
-    copied = LatentEncoder(autoencoder_from_config(config))
+    copied = LatentEncoder(autoencoder_from_config(config, path))
     encoder = SeverityEncoder(copied, space, "paper" if head == "paper" else "log-sigma")
     load_state(encoder, tensors, str(path))
     encoder.requires_grad_(False).eval()
