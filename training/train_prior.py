@@ -53,14 +53,15 @@ def encode_crops(args: argparse.Namespace, device: str) -> Tensor:
     kept = args.out / "latents.safetensors"
     if kept.exists():
         return load_file(kept)["latents"]
-    autoencoder = AutoencoderDC.from_pretrained(args.autoencoder).eval().to(device)
+    autoencoder = AutoencoderDC.from_pretrained(args.autoencoder).eval()
+    autoencoder.to(device, memory_format=torch.channels_last)
     photos = PhotoCrops(find_photos(args.images), args.size)
     rng = np.random.default_rng(args.seed)
     latents = []
-    for _ in range(math.ceil(len(photos) * args.crops_per_photo / 64)):
-        crops = photos.random(64, rng).to(device) * 2 - 1
+    for _ in range(math.ceil(len(photos) * args.crops_per_photo / 16)):
+        crops = photos.random(16, rng).to(device) * 2 - 1
         latents.append((autoencoder.encode(crops).latent * autoencoder.config.scaling_factor).half().cpu())
-    encoded = torch.cat(latents)
+    encoded = torch.cat(latents).contiguous()
     save_file({"latents": encoded}, kept)
     return encoded
 
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("--prediction", choices=("v_prediction", "epsilon"), default="v_prediction")
     parser.add_argument("--minutes", type=float, default=60, help="training time; the learning rate falls to its end")
     parser.add_argument("--size", type=int, default=128, help="side of the crops in pixels")
-    parser.add_argument("--crops-per-photo", type=int, default=6)
+    parser.add_argument("--crops-per-photo", type=int, default=4)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--ema", type=float, default=0.999)
