@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -144,7 +145,8 @@ def _row(task: str, method: str, results: Sequence[Restoration], truth: Tensor) 
 def severity_row(task: str, photos: Damaged, prior: DiffusersPrior, encoder: SeverityEncoder) -> dict[str, Any]:
     """How sigma_hat follows the level of damage and the true latent error, over the photos of a task.
 
-    A correlation is None where the level is the same for all photos.
+    How the true error itself follows the level ("..._true") is the most that a calibrated sigma_hat can reach: the
+    photo's content matters too. A correlation is None where the level is the same for all photos.
     """
     sigma, error = [], []
     for indices in torch.arange(len(photos.truth)).split(16):
@@ -152,8 +154,10 @@ def severity_row(task: str, photos: Damaged, prior: DiffusersPrior, encoder: Sev
         sigma.append(severity.sigma_hat.double())
         error.append(error_variance(severity.z_hat, prior.encode(photos.truth[indices])).double().sqrt())
     sigma_hat, true = torch.cat(sigma).cpu(), torch.cat(error).cpu()
-    values = (*correlations(sigma_hat, photos.level), *correlations(sigma_hat, true))
-    names = ("pearson_blur", "spearman_blur", "pearson_error", "spearman_error")
-    scores = {name: value if value == value else None for name, value in zip(names, values, strict=True)}
+    pairs = {"blur": (sigma_hat, photos.level), "error": (sigma_hat, true), "true": (true, photos.level)}
+    scores = {}
+    for name, (a, b) in pairs.items():
+        scores[f"pearson_{name}"], scores[f"spearman_{name}"] = correlations(a, b)
+    known = {key: None if math.isnan(value) else value for key, value in scores.items()}
     means = {"sigma_hat_mean": float(sigma_hat.mean()), "true_error_mean": float(true.mean())}
-    return {"task": task, "method": "severity", "images": len(sigma_hat), **scores, **means}
+    return {"task": task, "method": "severity", "images": len(sigma_hat), **known, **means}

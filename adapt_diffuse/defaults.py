@@ -9,6 +9,7 @@ from .solvers import LDPS, Solver
 
 SOLVER_NAMES = ("default", "ldps")
 
+
 @dataclass(frozen=True)
 class Tuned:
     """A solver's step size from pure noise and from the adaptive start (Flash), tuned on training photos."""

@@ -1,6 +1,6 @@
 """Unconditional samples of a prior, to see what it knows: ancestral steps down all levels from pure noise.
 
-    python -m benchmarks.samples --out benchmarks/out/samples.png
+python -m benchmarks.samples --out benchmarks/out/samples.png
 """
 
 from __future__ import annotations

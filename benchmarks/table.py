@@ -1,6 +1,6 @@
 """The rows of result files as a Markdown table.
 
-    python -m benchmarks.table benchmarks/results/*.json
+python -m benchmarks.table benchmarks/results/*.json
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ COLUMNS = (
     ("residual", "{:.2f}"),
     ("sigma_hat_mean", "{:.3f}"),
 )
-SEVERITY = ("pearson_blur", "spearman_blur", "pearson_error", "spearman_error", "sigma_hat_mean", "true_error_mean")
+SEVERITY = (
+    "pearson_blur",
+    "spearman_blur",
+    "pearson_error",
+    "spearman_error",
+    "pearson_true",
+    "spearman_true",
+    "sigma_hat_mean",
+    "true_error_mean",
+)
 
 
 def cell(row: dict[str, Any], key: str, pattern: str) -> str:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", required=True, help=f"{' | '.join(TASKS)}, several with commas, or all")
     parser.add_argument("--methods", default="ae,flash-ldps", help=f"{' | '.join(METHODS)}, with commas")
     parser.add_argument("--images", required=True, help="folder of undamaged photos")
-    parser.add_argument("--limit", type=int, help="use the first N photos; default: all")
+    parser.add_argument("--limit", type=int, help="use N photos, evenly spaced in the folder's order; default: all")
     parser.add_argument("--out", type=Path, required=True, help="JSON file of rows, written after each row")
     parser.add_argument("--size", type=int, default=128, help="side of the centre crop in pixels")
     parser.add_argument("--noise-std", type=float, default=0.05, help="noise on [0, 1] images")
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         raise AdaptDiffuseError(f"Unknown method '{unknown[0]}'; there are {', '.join(METHODS)}.")
     if args.limit is not None and args.limit < 1:
         raise AdaptDiffuseError(f"--limit must be 1 or more, not {args.limit}.")
-    paths = find_photos(args.images)[: args.limit]
+    paths = spread(find_photos(args.images), args.limit)
     prior = options.load_prior(args)
     truth = torch.cat([centre_crop(read_photo(path), args.size) for path in paths]).to(prior.device)
     settings = MethodSettings(args.eta, options.start_settings(args))
@@ -64,6 +64,13 @@ def run(args: argparse.Namespace) -> int:
             name = args.sheet if len(tasks) == 1 else args.sheet.with_stem(f"{args.sheet.stem}-{task}")
             write_image(name, before_after([(title, image[: args.sheet_photos]) for title, image in columns]))
     return 0
+
+
+def spread(paths: list[Path], limit: int | None) -> list[Path]:
+    """``limit`` of the paths, evenly spaced: a folder sorted by subject gives some of each."""
+    if limit is None or limit >= len(paths):
+        return paths
+    return [paths[index * len(paths) // limit] for index in range(limit)]
 
 
 def under_progress_bar(
@@ -96,6 +103,7 @@ def keep(out: Path, rows: list[dict[str, Any]], row: dict[str, Any]) -> None:
 
 def describe(row: dict[str, Any]) -> str:
     return (
-        f"{row['task']:22} {row['method']:12} {row['images']:4d} photos  PSNR {row['psnr']:.2f} dB  SSIM {row['ssim']:.3f}"
-        f"  denoiser calls {row['denoiser_forwards']:.1f}  residual {row['residual']:.2f}  {row['seconds']:.2f} s"
+        f"{row['task']:22} {row['method']:12} {row['images']:4d} photos  PSNR {row['psnr']:.2f} dB  "
+        f"SSIM {row['ssim']:.3f}  denoiser calls {row['denoiser_forwards']:.1f}  "
+        f"residual {row['residual']:.2f}  {row['seconds']:.2f} s"
     )
