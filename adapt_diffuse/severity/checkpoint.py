@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import torch
 from torch import nn
 
 from ..autoencoder import LatentEncoder, autoencoder_from_config
 from ..checkpoints import load_state, read_safetensors, write_safetensors
 from ..errors import AdaptDiffuseError
 from ..latent_space import LatentSpace
-from .encoder import SeverityEncoder
+from .encoder import HeadName, SeverityEncoder
 
 FORMAT = "adapt-diffuse-severity-encoder/1"
 ARCHITECTURE = "encoder-copy"
@@ -54,13 +55,19 @@ def load_severity_encoder(path: str | Path) -> SeverityEncoder:
         config = json.loads(metadata["autoencoder"])
         space = LatentSpace.from_json(metadata["latent_space"])
         head = metadata["head"]
+        notes = read_notes(metadata)
+        if head not in get_args(HeadName):
+            raise ValueError(f"unknown head '{head}'")
+        if not isinstance(config, dict):
+            raise ValueError("the autoencoder's configuration is no JSON object")
     except (KeyError, ValueError, TypeError) as error:
         raise AdaptDiffuseError(f"{path} has damaged metadata ({error}). Fetch or make it again.") from None
     copied = LatentEncoder(autoencoder_from_config(config, path))
-    encoder = SeverityEncoder(copied, space, "paper" if head == "paper" else "log-sigma")
+    with torch.random.fork_rng(devices=[]):  # the head's fresh weights are drawn from the global generator
+        encoder = SeverityEncoder(copied, space, "paper" if head == "paper" else "log-sigma")
     load_state(encoder, tensors, str(path))
     encoder.requires_grad_(False).eval()
-    encoder.notes = read_notes(metadata)
+    encoder.notes = notes
     return encoder
 
 

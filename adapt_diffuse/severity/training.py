@@ -58,6 +58,10 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.size < 8 or self.validate_every < 1:
             raise AdaptDiffuseError("Steps, batch and validate-every must be at least 1, the crop size at least 8.")
+        if not 0 < self.learning_rate < math.inf:
+            raise AdaptDiffuseError(f"The learning rate must be a number above 0, not {self.learning_rate:g}.")
+        if not (0 <= self.lambda_sigma < math.inf and 0 <= self.lambda_image < math.inf):
+            raise AdaptDiffuseError("lambda-sigma and lambda-image must be numbers from 0 on.")
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,10 @@ class SeverityTraining:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(settings.seed)  # the head's first weights; CUDA generators stay
             copied = LatentEncoder(copy.deepcopy(autoencoder)).requires_grad_(True)
-            self.encoder = SeverityEncoder(copied, latent_space_of(autoencoder), settings.head)
+            space = latent_space_of(autoencoder)
+            if settings.size % space.factor:
+                raise AdaptDiffuseError(f"The crop size must be a multiple of {space.factor}, not {settings.size}.")
+            self.encoder = SeverityEncoder(copied, space, settings.head)
             self.encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=settings.learning_rate)
@@ -181,7 +188,8 @@ class SeverityTraining:
             "training": {**asdict(self.settings), "step": self.step, "photos": len(self.train)},
             "validation": {"photos": len(self.validation), **asdict(self.scores)},
         }
-        save_severity_encoder(self.out, self.averaged, dict(self.autoencoder.config), notes)
+        config = {**self.autoencoder.config, "_class_name": type(self.autoencoder).__name__}
+        save_severity_encoder(self.out, self.averaged, config, notes)
         self.save_state()
 
     def save_state(self) -> None:
