@@ -28,7 +28,6 @@ def _kl() -> Any:
         up_block_types=("UpDecoderBlock2D",) * 3,
         norm_num_groups=4,
         latent_channels=4,
-        scaling_factor=0.7,
         shift_factor=0.1,
     )
 
@@ -44,7 +43,6 @@ def _vq() -> Any:
         latent_channels=3,
         num_vq_embeddings=32,
         vq_embed_dim=3,
-        scaling_factor=1.3,
     )
 
 
@@ -75,7 +73,6 @@ def _dc() -> Any:
         decoder_qkv_multiscales=((), (), ()),
         downsample_block_type="pixel_unshuffle",
         upsample_block_type="pixel_shuffle",
-        scaling_factor=0.6,
     )
 
 
@@ -88,10 +85,23 @@ AUTOENCODERS: dict[str, Callable[[], Any]] = {
 
 
 def tiny_autoencoder(kind: str, seed: int = 0) -> Any:
-    """An autoencoder of one of the four classes, frozen, the same for the same seed."""
+    """An autoencoder of one of the four classes, frozen, the same for the same seed.
+
+    Its scaling factor gives latents a spread of about 1, as that of a trained one does.
+    """
+    from adapt_diffuse.autoencoder import encode_raw
+
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return AUTOENCODERS[kind]().requires_grad_(False).eval()
+        autoencoder = AUTOENCODERS[kind]().requires_grad_(False).eval()
+    photo = torch.from_numpy(drawn_photo(0)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    autoencoder.register_to_config(scaling_factor=round(1 / float(encode_raw(autoencoder, photo).std()), 3))
+    return autoencoder
+
+
+def config_of(autoencoder: Any) -> dict[str, Any]:
+    """What config.json says of an autoencoder."""
+    return {**autoencoder.config, "_class_name": type(autoencoder).__name__}
 
 
 def tiny_unet(channels: int, seed: int = 0, **options: Any) -> Any:
