@@ -165,6 +165,9 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str
         inputs = {socket["name"]: list(links[socket["link"]]) for socket in node["inputs"] if socket.get("link")}
         widgets = widget_names(object_info[node["type"]])
         inputs.update(dict(zip(widgets, node.get("widgets_values", []), strict=False)))
+        for name, (kind, *_) in object_info[node["type"]]["input"].get("required", {}).items():
+            if kind == "IMAGECOMPARE":  # a view without a value
+                inputs[name] = []
         prompt[str(node["id"])] = {
             "class_type": node["type"],
             "inputs": {name: value for name, value in inputs.items() if not name.startswith("control of ")},
@@ -179,7 +182,7 @@ def widget_names(info: dict[str, Any]) -> list[str]:
         for name in info["input_order"].get(group, []):
             kind, *options = info["input"][group][name]
             settings = options[0] if options else {}
-            if isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "IMAGECOMPARE"):
+            if isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"):
                 names.append(name)
                 if settings.get("control_after_generate"):
                     names.append("control of " + name)

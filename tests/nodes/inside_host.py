@@ -97,6 +97,7 @@ def sample(
     latent: torch.Tensor,
     sigmas: torch.Tensor,
     cfg: float | None = None,
+    indices: list[int] | None = None,
 ) -> torch.Tensor:
     """The host's own nodes, in inference mode as in a graph; the latent in the model's scale."""
     guider = (
@@ -106,7 +107,9 @@ def sample(
     ).result[0]
     noise = RandomNoise.execute(SEED).result[0]
     raw = {"samples": host.model.model.process_latent_out(latent)}
-    sampler = guided_sampler(solver, measurement, host.vae)
+    if indices is not None:
+        raw["batch_index"] = indices
+    sampler = guided_sampler(solver, measurement, host.vae, indices)
     out = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas.float(), raw).result[0]["samples"]
     return host.model.model.process_latent_in(out)
 
@@ -323,6 +326,22 @@ def reloaded() -> dict[str, bool]:
         }
 
 
+def batch(through: str) -> list[float]:
+    """How far each photo of a batch is from the same photo restored alone."""
+    with torch.inference_mode():
+        host = load_diffusers(bundled_model())
+        whole = Measurement.of(photo(3), GaussianBlur(torch.tensor([1.0, 1.5, 2.0]), 0.05))
+        latent = torch.randn(3, 4, 15, 12, generator=torch.Generator().manual_seed(1))
+        sigmas = descend(0.45, host.model.get_model_object("model_sampling").sigmas, 3)
+        together = sample(host, Spy(through), whole, latent, sigmas, indices=[0, 1, 2])
+        found = []
+        for i in range(3):
+            part = whole.select(torch.tensor([i]))
+            alone = sample(host, Spy(through), part, latent[i : i + 1], sigmas, indices=[i])
+            found.append(distance(together[i : i + 1], alone))
+        return found
+
+
 REPORTS: dict[str, Callable[[], Any]] = {
     "bundled-denoiser": lambda: bundled("denoiser"),
     "bundled-decoder": lambda: bundled("decoder"),
@@ -332,6 +351,8 @@ REPORTS: dict[str, Callable[[], Any]] = {
     "native-decoder": lambda: host_own("decoder"),
     "flow-denoiser": lambda: host_own("denoiser", as_flow),
     "flow-decoder": lambda: host_own("decoder", as_flow),
+    "batch-denoiser": lambda: batch("denoiser"),
+    "batch-decoder": lambda: batch("decoder"),
     "refusals": refusals,
     "reloaded": reloaded,
 }

@@ -68,6 +68,12 @@ def test_an_error_and_an_interrupt_come_through_and_the_next_run_is_as_the_first
     assert found["random_state_untouched"]
 
 
+@pytest.mark.parametrize("through", ["denoiser", "decoder"])
+def test_a_batch_of_three_equals_three_batches_of_one(report: dict[str, Any], through: str) -> None:
+    assert len(report[f"batch-{through}"]) == 3
+    assert max(report[f"batch-{through}"]) < 1e-5
+
+
 def test_the_model_can_be_read_once_more_into_plain_memory(report: dict[str, Any]) -> None:
     assert report["reloaded"] == {"another_model": True, "normal_tensors": True, "same_weights": True}
 

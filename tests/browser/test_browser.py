@@ -1,0 +1,132 @@
+"""The example workflow in ComfyUI's real page, in a headless Chromium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.comfyui import REPOSITORY, ComfyServer, find_comfyui, to_prompt
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.browser, pytest.mark.slow]
+WORKFLOW = REPOSITORY / "example_workflows" / "Restore a blurred photo.json"
+SCREENSHOTS = REPOSITORY / "screenshots"
+READY = "return !!(window.app && window.app.graph && window.app.canvas && document.querySelector('canvas'))"
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+DRIVER = shutil.which("chromedriver") or ""
+
+
+@pytest.fixture(scope="module")
+def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    if isinstance(found := find_comfyui(), str):
+        pytest.skip(found)
+    # the host serves no JavaScript of packs in folders with a space in their name
+    with ComfyServer(tmp_path_factory.mktemp("comfyui"), "adapt-diffuse_copy") as server:
+        server.post("/settings", {"Comfy.TutorialCompleted": True})
+        yield server
+
+
+@pytest.fixture(scope="module")
+def page(comfy: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is missing: pip install selenium.")
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("No browser: install chromium and chromedriver (Debian: chromium chromium-driver).")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(argument)
+    options.add_argument("--window-size=2300,1500")
+    options.add_argument(f"--user-data-dir={profile}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(120)
+    try:
+        driver.get(comfy.url)
+        wait_for(lambda: driver.execute_script(READY), 120, "ComfyUI's page did not load")
+        time.sleep(2)  # the page restores its last workflow when it is ready
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def loaded(page: Any) -> Any:
+    """The page with the example workflow in it."""
+    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    load = "const done = arguments[1]; app.loadGraphData(arguments[0]).then(() => done(''), e => done(String(e)))"
+    assert page.execute_async_script(load, workflow) == ""
+    time.sleep(1)
+    fit = "app.canvas.ds.scale = 0.95; app.canvas.ds.offset = [60, 60]; app.canvas.setDirty(true, true)"
+    page.execute_script(fit)
+    time.sleep(1)
+    return page
+
+
+def wait_for(condition: Any, seconds: float, complaint: str) -> None:
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < seconds, complaint
+        time.sleep(0.5)
+
+
+def shoot(page: Any, name: str) -> Path:
+    SCREENSHOTS.mkdir(exist_ok=True)
+    path = SCREENSHOTS / f"{name}.png"
+    page.save_screenshot(str(path))
+    return path
+
+
+def test_the_example_has_no_missing_node(loaded: Any) -> None:
+    count = len(json.loads(WORKFLOW.read_text(encoding="utf-8"))["nodes"])
+    assert loaded.execute_script("return app.graph.nodes.length") == count
+    missing = "app.graph.nodes.filter(n => !LiteGraph.registered_node_types[n.type] || n.has_errors).map(n => n.type)"
+    assert loaded.execute_script("return " + missing) == []
+    shoot(loaded, "example-loaded")
+
+
+def test_the_page_reads_the_example_as_it_was_meant(comfy: ComfyServer, loaded: Any) -> None:
+    ask = "const done = arguments[0]; app.graphToPrompt().then(p => done(p.output), e => done(String(e)))"
+    page_prompt = loaded.execute_async_script(ask)
+    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    ours = to_prompt(workflow, comfy.get("/object_info"))
+    assert set(page_prompt) == set(ours)
+    for key, node in ours.items():
+        assert page_prompt[key]["class_type"] == node["class_type"]
+        for name, value in node["inputs"].items():
+            if node["class_type"] != "ImageCompare":  # its view is a widget without a value
+                assert page_prompt[key]["inputs"][name] == value, (node["class_type"], name)
+
+
+def test_a_saved_workflow_keeps_its_values_when_loaded_again(loaded: Any) -> None:
+    saved = loaded.execute_script("return app.graph.serialize()")
+    written = {node["id"]: node for node in json.loads(WORKFLOW.read_text(encoding="utf-8"))["nodes"]}
+    for node in saved["nodes"]:
+        if node["type"].startswith("AdaptDiffuse"):
+            assert node.get("widgets_values", []) == written[node["id"]].get("widgets_values", []), node["type"]
+
+
+def test_run_shows_the_severity_and_the_restored_photo(comfy: ComfyServer, loaded: Any) -> None:
+    # few steps: another test runs the example as it is
+    shorten = "app.graph.nodes.find(n => n.type == 'AdaptDiffuseStartTime').widgets.find(w => w.name == 'steps').value"
+    loaded.execute_script(shorten + " = 8")
+    assert loaded.execute_async_script("const done = arguments[0]; app.queuePrompt(0).then(r => done(r))")
+    wait_for(lambda: comfy.get("/history"), 400, "the prompt did not end:\n" + comfy.tail())
+    (entry,) = comfy.get("/history").values()
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+    shown = "(app.graph.nodes.find(n => n.type == 'SaveImage').imgs || []).length"
+    wait_for(lambda: loaded.execute_script("return " + shown) == 1, 30, "the page shows no restored photo")
+    texts = "app.graph.nodes.map(n => (n.widgets || []).find(w => w.name == 'report')?.value).filter(Boolean)"
+    reports = loaded.execute_script("return " + texts)
+    assert sorted(report.split()[0] for report in reports) == ["PSNR", "severity"]
+    time.sleep(1)
+    shoot(loaded, "example-run")
+    ours = [line["message"] for line in loaded.get_log("browser") if "adapt-diffuse_copy" in line["message"]]
+    assert ours == []
