@@ -167,7 +167,7 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str
         inputs.update(dict(zip(widgets, node.get("widgets_values", []), strict=False)))
         for name, (kind, *_) in object_info[node["type"]]["input"].get("required", {}).items():
             if kind == "IMAGECOMPARE":  # a view without a value
-                inputs[name] = []
+                inputs[name] = ""
         prompt[str(node["id"])] = {
             "class_type": node["type"],
             "inputs": {name: value for name, value in inputs.items() if not name.startswith("control of ")},
