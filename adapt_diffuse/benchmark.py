@@ -17,6 +17,7 @@ from .degradation.families import Family, GaussianBlurFamily, MissingPixelsFamil
 from .errors import AdaptDiffuseError
 from .hosts.diffusers import DiffusersPrior
 from .metrics import psnr, ssim
+from .padding import pad_to_multiple
 from .restore import Restoration, StartSettings, generators_for, restore
 from .severity import SeverityEncoder
 from .severity.evaluation import correlations
@@ -115,8 +116,13 @@ def _untouched(method: str, truth: Tensor, y: Tensor, degradation: Degradation, 
     """The photo as it is ("damaged"), or the true one through the autoencoder ("ceiling")."""
     from .measurement import Measurement
 
+    height, width = truth.shape[2:]
     with torch.no_grad():
-        image = y.clamp(0, 1) if method == "damaged" else prior.decode(prior.encode(truth)).clamp(0, 1)
+        if method == "damaged":
+            image = y.clamp(0, 1)
+        else:
+            padded = pad_to_multiple(truth, prior.multiple)
+            image = prior.decode(prior.encode(padded))[:, :, :height, :width].clamp(0, 1)
     cost = Cost() if method == "damaged" else Cost(decoder_forwards=len(truth), encoder_passes=len(truth))
     nothing = torch.zeros(len(truth))
     residual = Measurement.of(y, degradation).residual_ratio(image)
@@ -127,6 +133,7 @@ def _row(task: str, method: str, results: Sequence[Restoration], truth: Tensor) 
     image = torch.cat([result.image for result in results])
     count = len(image)
     cost = sum((result.cost for result in results), Cost())
+    residual = float(torch.cat([result.residual for result in results]).double().mean())
     severities = [result.severity.sigma_hat for result in results if result.severity is not None]
     return {
         "task": task,
@@ -137,7 +144,7 @@ def _row(task: str, method: str, results: Sequence[Restoration], truth: Tensor) 
         **{field.name: getattr(cost, field.name) / count for field in fields(Cost)},
         "seconds": sum(result.seconds for result in results) / count,
         "sigma_hat_mean": float(torch.cat(severities).double().mean()) if severities else None,
-        "residual": float(torch.cat([result.residual for result in results]).double().mean()),
+        "residual": residual if math.isfinite(residual) else None,  # without noise there is none, and JSON has no inf
     }
 
 
@@ -152,7 +159,8 @@ def severity_row(task: str, photos: Damaged, prior: DiffusersPrior, encoder: Sev
     for indices in torch.arange(len(photos.truth)).split(16):
         severity = encoder.predict(photos.y[indices], prior.multiple)
         sigma.append(severity.sigma_hat.double())
-        error.append(error_variance(severity.z_hat, prior.encode(photos.truth[indices])).double().sqrt())
+        z0 = prior.encode(pad_to_multiple(photos.truth[indices], prior.multiple))
+        error.append(error_variance(severity.z_hat, z0).double().sqrt())
     sigma_hat, true = torch.cat(sigma).cpu(), torch.cat(error).cpu()
     pairs = {"blur": (sigma_hat, photos.level), "error": (sigma_hat, true), "true": (true, photos.level)}
     scores = {}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .cost import Cost, CountedPrior, peak_memory
 from .degradation import Degradation, randn
+from .errors import AdaptDiffuseError
 from .measurement import Measurement
 from .padding import pad_to_multiple
 from .prior import LatentPrior, over_image
@@ -104,7 +105,10 @@ def restore(
         steps = torch.tensor([len(schedule) - 1 for schedule in schedules])
         z0 = solve(solver, counted, measurement, x, schedules, generators, callback)
     with torch.no_grad():
-        image = counted.decode(z0)[:, :, : photo.shape[2], : photo.shape[3]].clamp(0, 1)
+        image = counted.decode(z0)[:, :, : photo.shape[2], : photo.shape[3]]
+        if not bool(torch.isfinite(image).all()):
+            raise AdaptDiffuseError("The restoration diverged: use a smaller step size (eta), or more steps.")
+        image = image.clamp(0, 1)
         residual = measurement.residual_ratio(image)
     first = first if solver is not None else torch.zeros(len(photo))
     seconds = time.monotonic() - begin

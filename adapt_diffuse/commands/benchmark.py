@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..benchmark import METHODS, TASKS, Damaged, MethodSettings, damage, run_method, severity_row
 from ..bundled import default_encoder
-from ..checkpoints import write_whole
+from ..checkpoints import write_text
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
 from ..images import centre_crop, find_photos, read_photo, write_image
@@ -41,8 +41,12 @@ def run(args: argparse.Namespace) -> int:
     methods = args.methods.split(",")
     if unknown := [name for name in methods if name not in METHODS]:
         raise AdaptDiffuseError(f"Unknown method '{unknown[0]}'; there are {', '.join(METHODS)}.")
-    if args.limit is not None and args.limit < 1:
-        raise AdaptDiffuseError(f"--limit must be 1 or more, not {args.limit}.")
+    if unknown := [name for name in tasks if name not in TASKS]:
+        raise AdaptDiffuseError(f"Unknown task '{unknown[0]}'; there are {', '.join(TASKS)}.")
+    for name in ("limit", "size", "batch", "sheet_photos"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise AdaptDiffuseError(f"--{name.replace('_', '-')} must be 1 or more, not {value}.")
     paths = spread(find_photos(args.images), args.limit)
     prior = options.load_prior(args)
     truth = torch.cat([centre_crop(read_photo(path), args.size) for path in paths]).to(prior.device)
@@ -97,13 +101,13 @@ def under_progress_bar(
 def keep(out: Path, rows: list[dict[str, Any]], row: dict[str, Any]) -> None:
     """Add a row and write all of them, whole."""
     rows.append(row)
-    text = json.dumps(rows, indent=2)
-    write_whole(out, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_text(out, json.dumps(rows, indent=2))
 
 
 def describe(row: dict[str, Any]) -> str:
+    residual = "-" if row["residual"] is None else f"{row['residual']:.2f}"
     return (
         f"{row['task']:22} {row['method']:12} {row['images']:4d} photos  PSNR {row['psnr']:.2f} dB  "
         f"SSIM {row['ssim']:.3f}  denoiser calls {row['denoiser_forwards']:.1f}  "
-        f"residual {row['residual']:.2f}  {row['seconds']:.2f} s"
+        f"residual {residual}  {row['seconds']:.2f} s"
     )

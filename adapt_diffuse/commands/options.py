@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from ..bundled import bundled_model
@@ -41,6 +42,8 @@ def add_solver(parser: argparse.ArgumentParser) -> None:
 def start_settings(args: argparse.Namespace) -> StartSettings:
     if args.steps < 0:
         raise AdaptDiffuseError(f"--steps must be 0 or more, not {args.steps}.")
+    if args.eta is not None and not 0 <= args.eta < math.inf:
+        raise AdaptDiffuseError(f"--eta must be a number from 0 on, not {args.eta:g}.")
     if not 0 < args.noise_correction <= 4:
         raise AdaptDiffuseError(f"--noise-correction must be above 0 and at most 4, not {args.noise_correction:g}.")
     return StartSettings(args.noise_correction, args.start_mode, args.rounding, args.steps)
