@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..autoencoder import decode_raw, downsampling, encode_raw, latent_channels, load_autoencoder, read_config
 from ..errors import AdaptDiffuseError
 from ..padding import pad_to_multiple
-from ..prior import timestep_of
+from ..prior import timestep_of, unknown_prediction
 from ..schedule import vp_sigmas
 from .diffusers import alphas_cumprod_of, load_unet
 
@@ -90,8 +90,6 @@ def make_model(folder: Path, autoencoder: Any) -> Any:
     unet = load_unet(folder / "unet")
     if unet.config.in_channels != latent_channels(autoencoder):
         raise AdaptDiffuseError(f"The unet and the autoencoder in {folder} differ in their latent channels.")
-    if unet.config.num_class_embeds or unet.config.class_embed_type:
-        raise AdaptDiffuseError(f"The model in {folder} needs class labels: only unconditional ones are supported.")
     config = comfy.supported_models_base.BASE({"disable_unet_model_creation": True})
     config.latent_format = latent_format_of(autoencoder)
     base = comfy.model_base.BaseModel(config)
@@ -121,7 +119,7 @@ def sampling_of(folder: Path) -> Any:
     }
     prediction = config.get("prediction_type", "epsilon")
     if prediction not in parameterisations:
-        raise AdaptDiffuseError(f"The model predicts '{prediction}'; supported are {', '.join(parameterisations)}.")
+        raise unknown_prediction(prediction)
     levels = vp_sigmas(alphas_cumprod_of(config))
 
     discrete: Any = comfy.model_sampling.ModelSamplingDiscrete

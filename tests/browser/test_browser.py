@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,11 @@ def test_the_example_has_no_missing_node(loaded: Any) -> None:
     shoot(loaded, "example-loaded")
 
 
+def test_the_host_serves_the_help_of_our_nodes(comfy: ComfyServer) -> None:
+    with urllib.request.urlopen(f"{comfy.url}/extensions/{comfy.pack.name}/docs/AdaptDiffuseLDPS.md") as answer:  # noqa: S310
+        assert answer.read().decode().startswith("# LDPS")
+
+
 def test_the_page_reads_the_example_as_it_was_meant(comfy: ComfyServer, loaded: Any) -> None:
     ask = "const done = arguments[0]; app.graphToPrompt().then(p => done(p.output), e => done(String(e)))"
     page_prompt = loaded.execute_async_script(ask)
@@ -130,3 +136,15 @@ def test_run_shows_the_severity_and_the_restored_photo(comfy: ComfyServer, loade
     shoot(loaded, "example-run")
     ours = [line["message"] for line in loaded.get_log("browser") if "adapt-diffuse_copy" in line["message"]]
     assert ours == []
+
+
+def test_the_example_is_whole_in_the_new_kind_of_nodes_too(loaded: Any) -> None:
+    loaded.execute_script("app.ui.settings.setSettingValue('Comfy.VueNodes.Enabled', true)")
+    count = "document.querySelectorAll('[data-node-id]').length"
+    nodes = len(json.loads(WORKFLOW.read_text(encoding="utf-8"))["nodes"])
+    wait_for(lambda: loaded.execute_script("return " + count) == nodes, 30, "the new nodes are not drawn")
+    time.sleep(2)
+    shoot(loaded, "example-nodes-2")
+    text = loaded.execute_script("return document.body.innerText")
+    for title in ("Load Latent Diffusion (diffusers)", "Encode Severity", "Start Time", "LDPS (guided solver)"):
+        assert title in text

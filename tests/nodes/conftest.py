@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tests.comfyui import REPOSITORY, ComfyServer, find_comfyui
 from tests.graph import KINDS, Graph
+from tests.models import save_model
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,8 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
         pytest.skip(found)
     server = ComfyServer(tmp_path_factory.mktemp("comfyui"))
     for kind in KINDS:
-        write_model(server.base / "models" / "diffusers" / f"tiny {kind}", kind)
+        prediction = "v_prediction" if kind in ("AutoencoderKL", "AutoencoderTiny") else "epsilon"
+        save_model(server.base / "models" / "diffusers" / f"tiny {kind}", kind, prediction)
     write_photos(server.base / "input")
     whole = (REPOSITORY / "weights" / "severity-flowers-128-gaussian-blur.safetensors").read_bytes()
     encoders = server.base / "models" / "severity_encoders"
@@ -30,47 +31,6 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     )
     with server:
         yield server
-
-
-def write_model(folder: Path, kind: str) -> None:
-    """A diffusers latent diffusion model with random weights; each kind of autoencoder with its own conventions."""
-    import diffusers
-
-    torch.manual_seed(0)
-    if kind == "AutoencoderKL":
-        autoencoder = diffusers.AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-            block_out_channels=(16, 16), latent_channels=4, norm_num_groups=8, scaling_factor=0.5, shift_factor=0.1,
-        )  # fmt: skip
-    elif kind == "VQModel":
-        autoencoder = diffusers.VQModel(
-            down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
-            block_out_channels=(16, 16, 16), latent_channels=3, vq_embed_dim=3, num_vq_embeddings=32,
-            norm_num_groups=8, scaling_factor=1.0,
-        )  # fmt: skip
-    elif kind == "AutoencoderTiny":
-        autoencoder = diffusers.AutoencoderTiny(
-            encoder_block_out_channels=(16, 16, 16), decoder_block_out_channels=(16, 16, 16),
-            num_encoder_blocks=(1, 1, 1), num_decoder_blocks=(1, 1, 1), latent_channels=4,
-        )  # fmt: skip
-    else:
-        autoencoder = diffusers.AutoencoderDC(
-            latent_channels=8, encoder_block_types="ResBlock", decoder_block_types="ResBlock",
-            encoder_block_out_channels=(16, 32), decoder_block_out_channels=(16, 32),
-            encoder_layers_per_block=(1, 1), decoder_layers_per_block=(1, 1),
-            encoder_qkv_multiscales=((), ()), decoder_qkv_multiscales=((), ()), scaling_factor=0.4,
-        )  # fmt: skip
-    channels = autoencoder.config.get("vq_embed_dim") or autoencoder.config.latent_channels
-    unet = diffusers.UNet2DModel(
-        sample_size=16, in_channels=channels, out_channels=channels, block_out_channels=(16, 32), layers_per_block=1,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        norm_num_groups=8,
-    )  # fmt: skip
-    prediction = "v_prediction" if kind in ("AutoencoderKL", "AutoencoderTiny") else "epsilon"
-    scheduler = diffusers.DDPMScheduler(beta_schedule="scaled_linear", prediction_type=prediction)
-    autoencoder.save_pretrained(folder / ("vqvae" if kind == "VQModel" else "vae"))
-    unet.save_pretrained(folder / "unet")
-    scheduler.save_pretrained(folder / "scheduler")
 
 
 def write_photos(folder: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 arguments = sys.argv[1:]
@@ -256,6 +258,7 @@ def host_own(through: str, prepare: Callable[[HostModel], None] = lambda host: N
         "result": distance(result, expected),
         "finite": bool(torch.isfinite(result).all()),
         "first_level": float(seen[0][1][0]),
+        "first_latent": distance(seen[0][0], latent + seen[0][1][0] * comfy.sample.prepare_noise(latent, SEED)),
         "unchanged": unchanged,
     }
 
@@ -342,6 +345,44 @@ def batch(through: str) -> list[float]:
         return found
 
 
+def pack() -> tuple[Any, Any]:
+    """This repository imported as ComfyUI imports a node pack: as a package under its folder's name."""
+    root = Path(__file__).resolve().parent.parent.parent
+    spec = importlib.util.spec_from_file_location(
+        "any name", root / "__init__.py", submodule_search_locations=[str(root)]
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["any name"] = module
+    spec.loader.exec_module(module)
+    return importlib.import_module("any name.nodes.start"), importlib.import_module("any name.nodes.wires")
+
+
+def start(prepare: Callable[[HostModel], None]) -> dict[str, dict[str, float]]:
+    """The noise in the latent with which the host's sampler begins, and the level it takes it for."""
+    nodes, wires = pack()
+    found = {}
+    with torch.inference_mode():
+        host = native(True)
+        prepare(host)
+        sampling = host.model.get_model_object("model_sampling")
+        flow = isinstance(sampling, comfy.model_sampling.CONST)
+        z_hat = torch.randn(1, 4, 128, 128, generator=torch.Generator().manual_seed(1))
+        severity = wires.HostSeverity(host.model.model.process_latent_out(z_hat), torch.tensor([0.7]), None)
+        noise = torch.randn(z_hat.shape, generator=torch.Generator().manual_seed(2))
+        for mode in ("matched", "paper"):
+            latents, schedules, steps = nodes.StartTime.execute(
+                host.model, severity, 10, 1.2, mode, "continuous", 0
+            ).result
+            latent = host.model.model.process_latent_in(latents[0]["samples"])
+            level = float(schedules[0][0])
+            x = sampling.noise_scaling(schedules[0][0], noise.clone(), latent)
+            if flow:
+                x, level = x / (1 - level), level / (1 - level)
+            found[mode] = {"level": level, "noise": float((x - z_hat).std()), "steps": steps[0]}
+    return found
+
+
 REPORTS: dict[str, Callable[[], Any]] = {
     "bundled-denoiser": lambda: bundled("denoiser"),
     "bundled-decoder": lambda: bundled("decoder"),
@@ -353,6 +394,8 @@ REPORTS: dict[str, Callable[[], Any]] = {
     "flow-decoder": lambda: host_own("decoder", as_flow),
     "batch-denoiser": lambda: batch("denoiser"),
     "batch-decoder": lambda: batch("decoder"),
+    "start": lambda: start(lambda host: None),
+    "start-flow": lambda: start(as_flow),
     "refusals": refusals,
     "reloaded": reloaded,
 }

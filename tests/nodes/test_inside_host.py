@@ -52,6 +52,23 @@ def test_a_flow_models_level_becomes_a_noise_to_signal_ratio(report: dict[str, A
     assert report["flow-denoiser"]["first_level"] == pytest.approx(1.0, rel=1e-6)  # t = 0.5 is sigma = 1
 
 
+@pytest.mark.parametrize("kind", ["native", "flow"])
+def test_the_solver_begins_at_the_latent_plus_noise_of_its_level(report: dict[str, Any], kind: str) -> None:
+    assert report[f"{kind}-denoiser"]["first_latent"] < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["start", "start-flow"])
+@pytest.mark.parametrize(("mode", "level"), [("matched", 0.7 * 1.2**0.5), ("paper", 0.7)])
+def test_the_start_latent_has_the_noise_of_the_paper_in_both_modes(
+    report: dict[str, Any], kind: str, mode: str, level: float
+) -> None:
+    found = report[kind][mode]
+    assert found["steps"] == 10
+    assert found["level"] == pytest.approx(level, rel=1e-5)
+    # 65536 draws: three standard errors
+    assert found["noise"] == pytest.approx(0.7 * 1.2**0.5, rel=3 / (2 * 65536) ** 0.5)
+
+
 @pytest.mark.parametrize("kind", ["bundled", "native", "flow", "interrupted"])
 @pytest.mark.parametrize("through", ["denoiser", "decoder"])
 def test_the_shared_models_are_bit_identical_after_a_run(report: dict[str, Any], kind: str, through: str) -> None:

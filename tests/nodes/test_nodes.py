@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.comfyui import REPOSITORY, ComfyServer, PromptFailed, to_prompt
 from tests.graph import ENCODER, KINDS, Graph, pixels
@@ -53,6 +54,12 @@ def test_every_socket_explains_itself(info: dict[str, Any], name: str) -> None:
 def test_every_node_has_a_page_of_help(name: str) -> None:
     page = (REPOSITORY / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
     assert page.startswith("# ") and len(page) > 200
+
+
+def test_the_host_offers_the_example_among_its_templates_with_a_picture(comfy: ComfyServer) -> None:
+    assert comfy.get("/workflow_templates")[comfy.pack.name] == [WORKFLOW.stem]
+    with Image.open(WORKFLOW.with_suffix(".jpg")) as picture:
+        assert picture.format == "JPEG" and min(picture.size) >= 256
 
 
 def test_the_example_workflow_runs_as_it_is(comfy: ComfyServer, info: dict[str, Any]) -> None:
@@ -212,7 +219,7 @@ def measure_other_size() -> Graph:
     ("make", "words"),
     [
         (lambda: encode_with("tiny AutoencoderKL"), "another latent space"),
-        (lambda: encode_with("tiny AutoencoderDC"), "4 channels, but this VAE makes 8"),
+        (lambda: encode_with("tiny VQModel"), "4 channels, but this VAE makes 3"),
         (lambda: encode_with("flowers-128 (bundled)", "truncated.safetensors"), "not a complete safetensors file"),
         (lambda: encode_with("flowers-128 (bundled)", "no encoder.safetensors"), "is not a severity encoder"),
         (lambda: masked("holes.png"), "mask"),
