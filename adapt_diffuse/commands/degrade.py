@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ..degradation import measure
-from ..images import find_photos, read_photo, write_image
+from ..errors import AdaptDiffuseError
+from ..images import read_photo, write_image
 from ..restore import generators_for
 from . import options
-from .restore import output_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,10 +24,15 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     _, degradation = options.degradation_of(args)
-    photos = [path for source in args.photos for path in find_photos(source)]
-    targets = output_names(photos, args.out)
-    for index, (path, target) in enumerate(tqdm(list(zip(photos, targets, strict=True)), desc="degrade", leave=False)):
-        damaged = measure(read_photo(path), degradation, generators_for(args.seed + index, 1))
-        write_image(target, damaged)
-    print(f"{len(photos)} damaged photo{'s' if len(photos) > 1 else ''} in {args.out}")
-    return 0
+    photos, failed = options.photos_of(args.photos, args.out)
+    done = 0
+    for index, (path, target) in enumerate(tqdm(photos, desc="degrade", leave=False)):
+        try:
+            damaged = measure(read_photo(path), degradation, generators_for(args.seed + index, 1))
+            write_image(target, damaged)
+            done += 1
+        except AdaptDiffuseError as error:
+            tqdm.write(f"adapt_diffuse: {path}: {error}", file=sys.stderr)
+            failed += 1
+    print(f"{done} damaged photo{'' if done == 1 else 's'} in {args.out}")
+    return 2 if failed else 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..bundled import bundled_model
@@ -11,6 +13,7 @@ from ..checkpoints import device_of
 from ..degradation import Degradation, parse_degradation
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
+from ..images import find_photos
 from ..restore import StartSettings
 from ..severity import SeverityEncoder, load_severity_encoder
 
@@ -47,6 +50,37 @@ def start_settings(args: argparse.Namespace) -> StartSettings:
     if not 0 < args.noise_correction <= 4:
         raise AdaptDiffuseError(f"--noise-correction must be above 0 and at most 4, not {args.noise_correction:g}.")
     return StartSettings(args.noise_correction, args.start_mode, args.rounding, args.steps)
+
+
+def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]], int]:
+    """The photos of all sources, each with the PNG in ``out`` that is made of it, and how many sources had none.
+
+    Photos of the same name get -2, -3, ... . A source without photos is named on stderr.
+
+    Raises:
+        AdaptDiffuseError: no source has a photo, or a photo would be overwritten by what is made of it.
+    """
+    photos: list[Path] = []
+    missing: list[AdaptDiffuseError] = []
+    for source in sources:
+        try:
+            photos += find_photos(source)
+        except AdaptDiffuseError as error:
+            missing.append(error)
+    if not photos:
+        raise missing[0]
+    for reason in missing:
+        print(f"adapt_diffuse: {reason}", file=sys.stderr)
+    targets: list[Path] = []
+    for photo in photos:
+        target, number = out / f"{photo.stem}.png", 1
+        while target in targets:
+            number += 1
+            target = out / f"{photo.stem}-{number}.png"
+        targets.append(target)
+    if lost := {photo.resolve() for photo in photos} & {target.resolve() for target in targets}:
+        raise AdaptDiffuseError(f"{min(lost)} would be overwritten by what is made of it: choose another --out.")
+    return list(zip(photos, targets, strict=True)), len(missing)
 
 
 def degradation_of(args: argparse.Namespace) -> tuple[str, Degradation]:

@@ -18,7 +18,7 @@ from ..defaults import make_solver
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
-from ..images import find_photos, read_photo, write_image
+from ..images import read_photo, write_image
 from ..restore import Restoration, StartSettings, generators_for, restore
 from ..severity import SeverityEncoder
 from ..solvers import Solver
@@ -40,20 +40,18 @@ def run(args: argparse.Namespace) -> int:
     name, degradation = options.degradation_of(args)
     solver = make_solver(args.solver, name, eta=args.eta)
     start = options.start_settings(args)
-    photos = [path for source in args.photos for path in find_photos(source)]
-    targets = output_names(photos, args.out)
+    photos, failed = options.photos_of(args.photos, args.out)
     prior = options.load_prior(args)
     encoder = options.load_encoder(args.severity_encoder or default_encoder(name), prior)
 
     rows: list[dict[str, Any]] = []
-    failed = 0
-    for index, (path, target) in enumerate(zip(photos, targets, strict=True)):
+    for index, (path, target) in enumerate(photos):
         try:
             photo = read_photo(path).to(prior.device)
             result = restore_one(photo, degradation, prior, solver, encoder, start, args.seed + index, path.name)
             write_image(target, result.image)
         except AdaptDiffuseError as error:
-            print(f"{path}: {error}", file=sys.stderr)
+            print(f"adapt_diffuse: {path}: {error}", file=sys.stderr)
             failed += 1
             continue
         print(f"{target}: {describe_restoration(result, prior.sigmas)}")
@@ -61,18 +59,6 @@ def run(args: argparse.Namespace) -> int:
         if args.report:
             write_text(args.report, json.dumps(rows, indent=2))
     return 2 if failed else 0
-
-
-def output_names(photos: list[Path], out: Path) -> list[Path]:
-    """One PNG per photo in ``out``; photos of the same name get -2, -3, ... ."""
-    targets: list[Path] = []
-    for photo in photos:
-        target, number = out / f"{photo.stem}.png", 1
-        while target in targets:
-            number += 1
-            target = out / f"{photo.stem}-{number}.png"
-        targets.append(target)
-    return targets
 
 
 def restore_one(
