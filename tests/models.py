@@ -119,7 +119,8 @@ def tiny_unet(channels: int, seed: int = 0, **options: Any) -> Any:
     }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return UNet2DModel(in_channels=channels, out_channels=channels, **settings).requires_grad_(False).eval()
+        unet: Any = UNet2DModel(in_channels=channels, out_channels=channels, **settings)
+    return unet.requires_grad_(False).eval()
 
 
 def save_model(folder: Path, kind: str = "AutoencoderDC", prediction: str = "epsilon", seed: int = 0) -> Path:
@@ -129,7 +130,8 @@ def save_model(folder: Path, kind: str = "AutoencoderDC", prediction: str = "eps
     autoencoder = tiny_autoencoder(kind, seed)
     autoencoder.save_pretrained(folder / ("vqvae" if kind == "VQModel" else "vae"))
     tiny_unet(autoencoder.config.latent_channels, seed).save_pretrained(folder / "unet")
-    DDPMScheduler(prediction_type=prediction, **SCHEDULER).save_pretrained(folder / "scheduler")
+    scheduler: Any = DDPMScheduler(prediction_type=prediction, **SCHEDULER)
+    scheduler.save_pretrained(folder / "scheduler")
     return folder
 
 
