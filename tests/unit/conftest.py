@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.command_line import call
+from tests.models import draw_photos, save_model
 from tests.randomness import untouched_random_state
 
 settings.register_profile("unit", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
@@ -17,3 +20,22 @@ settings.load_profile("unit")
 def _global_random_state_untouched() -> Iterator[None]:
     with untouched_random_state():
         yield
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model, severity encoders trained by the command line itself, and drawn photos."""
+    root = tmp_path_factory.mktemp("cli")
+    save_model(root / "model")
+    save_model(root / "other", kind="AutoencoderKL")
+    draw_photos(root / "training", 4, 40, 40)
+    for name in ("model", "other"):
+        arguments = ["--images", root / "training", "--out", root / f"{name}.safetensors", "--model", root / name]
+        assert call("train-severity", *arguments, "--steps", 2, "--batch", 2, "--size", 32, "--device", "cpu") == 0
+    return root
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    """Three drawn photos of 32 x 24 pixels."""
+    return draw_photos(tmp_path / "photos", 3, 24, 32)

@@ -1,0 +1,85 @@
+"""What ships in weights/: whole, small, and what it says it is."""
+
+import pytest
+import torch
+
+from adapt_diffuse.bundled import WEIGHTS, bundled_encoders, bundled_model, default_encoder, manifest, sha256_of
+from adapt_diffuse.commands.demo import demo_photo
+from adapt_diffuse.degradation import measure, parse_degradation
+from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.hosts.diffusers import DiffusersPrior
+from adapt_diffuse.restore import generators_for
+from adapt_diffuse.severity import load_severity_encoder
+from tests.command_line import call, names
+
+needs_model = pytest.mark.skipif(
+    not (WEIGHTS / "flowers-128" / "unet").is_dir(), reason="The bundled weights are absent."
+)
+needs_encoders = pytest.mark.skipif(not bundled_encoders(), reason="The bundled severity encoders are absent.")
+
+
+@needs_model
+def test_every_bundled_file_is_the_one_in_the_manifest():
+    listed = manifest()
+    heavy = {path.relative_to(WEIGHTS).as_posix() for path in WEIGHTS.rglob("*.safetensors")}
+    assert heavy <= set(listed)
+    for name, entry in listed.items():
+        assert sha256_of(WEIGHTS / name) == entry["sha256"], name
+
+
+@needs_model
+def test_the_bundled_weights_are_small_and_hold_nothing_executable():
+    files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".txt"}
+    assert sum(path.stat().st_size for path in files) < 40 * 2**20
+
+
+@needs_model
+def test_the_bundled_model_denoises():
+    prior = DiffusersPrior.load(bundled_model())
+    with torch.no_grad():
+        z0 = prior.encode(demo_photo())
+        for sigma, part in ((0.1, 0.95), (0.3, 0.8), (1.0, 0.6), (3.0, 0.4)):
+            noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(0))
+            error = prior.denoise(z0 + sigma * noise, torch.tensor([sigma])) - z0
+            assert float(error.std()) < part * sigma
+    assert 0.3 < float(z0.std()) < 3  # the model's scale
+
+
+@needs_model
+@needs_encoders
+@pytest.mark.parametrize("name", list(bundled_encoders()) or ["none"])
+def test_a_bundled_encoder_belongs_to_the_bundled_model(name):
+    prior = DiffusersPrior.load(bundled_model())
+    encoder = load_severity_encoder(bundled_encoders()[name])
+    assert encoder.space.channels == prior.space.channels
+    assert encoder.space.fingerprint == pytest.approx(prior.space.fingerprint, abs=0.05)
+    assert (encoder.space.scale, encoder.space.shift) == (prior.space.scale, prior.space.shift)
+    assert encoder.notes["family"]["noise_std"] == 0.05
+    assert encoder.notes["validation"]["pearson_error"] > 0.8
+
+
+@needs_model
+@needs_encoders
+def test_worse_photos_have_a_higher_severity():
+    if "severity-flowers-128-gaussian-blur" not in bundled_encoders():
+        pytest.skip("The bundled severity encoder for blur is absent.")
+    encoder = load_severity_encoder(bundled_encoders()["severity-flowers-128-gaussian-blur"])
+    sigmas = []
+    for std in (0.3, 1.0, 1.5, 2.0, 3.0):
+        damaged = measure(demo_photo(), parse_degradation(f"gaussian-blur:std={std}", 0.05), generators_for(0, 1))
+        sigmas.append(float(encoder.predict(damaged).sigma_hat))
+    assert sigmas == sorted(sigmas)
+
+
+@needs_model
+@needs_encoders
+def test_the_demo_writes_its_three_pictures(tmp_path, capsys):
+    assert call("demo", "--out", tmp_path, "--steps", 2, "--device", "cpu") == 0
+    assert names(tmp_path) == ["before-after.png", "damaged.png", "restored.png"]
+    assert "PSNR" in capsys.readouterr().out
+
+
+def test_a_degradation_without_a_bundled_encoder_says_so():
+    with pytest.raises(AdaptDiffuseError, match="No bundled severity encoder was trained for 'rust'; give one with"):
+        default_encoder("rust")

@@ -1,0 +1,96 @@
+"""The benchmark of the command line: rows for every task and method."""
+
+import pytest
+from PIL import Image
+
+from adapt_diffuse.benchmark import METHODS, TASKS
+from tests.command_line import call, model, one_sentence, strict_json
+
+ROW = {
+    "task",
+    "method",
+    "images",
+    "psnr",
+    "ssim",
+    "denoiser_forwards",
+    "denoiser_backwards",
+    "decoder_forwards",
+    "decoder_backwards",
+    "encoder_passes",
+    "seconds",
+    "sigma_hat_mean",
+    "residual",
+}
+SEVERITY_ROW = {"pearson_blur", "spearman_blur", "pearson_error", "spearman_error"}
+
+
+def benchmark(files, photos, out, *arguments, steps=2):
+    common = ["--images", photos[0].parent, "--size", 24, "--out", out, "--steps", steps]
+    return call("benchmark", *common, *arguments, *model(files))
+
+
+def test_every_method_of_every_task_has_a_row(files, photos, tmp_path):
+    out = tmp_path / "results.json"
+    assert benchmark(files, photos, out, "--task", "all", "--methods", ",".join(METHODS)) == 0
+    rows = strict_json(out)
+    assert [(row["task"], row["method"]) for row in rows] == [
+        (task, method) for task in TASKS for method in ("severity", *METHODS)
+    ]
+    for row in rows:
+        assert row["images"] == 3
+        if row["method"] == "severity":
+            assert set(row) >= {"task", "method", "images"} | SEVERITY_ROW
+        else:
+            assert set(row) == ROW
+
+
+def test_the_tasks_and_methods_are_the_promised_ones():
+    assert set(TASKS) >= {"gaussian-blur-varying", "gaussian-blur-fixed", "random-inpainting"}
+    assert set(METHODS) >= {"ae", "ldps", "flash-ldps", "default"}
+
+
+def test_a_benchmark_can_be_limited_and_drawn(files, photos, tmp_path):
+    options = ["--task", "gaussian-blur-fixed", "--methods", "damaged,ae", "--limit", 2, "--noise-std", 0]
+    sheet = ["--sheet", tmp_path / "sheet.png", "--sheet-photos", 1]
+    assert benchmark(files, photos, tmp_path / "results.json", *options, *sheet) == 0
+    rows = strict_json(tmp_path / "results.json")
+    assert [row["images"] for row in rows] == [2, 2, 2]
+    assert rows[1]["residual"] is None
+    width, height = Image.open(tmp_path / "sheet.png").size
+    assert width > 4 * 24  # truth, damaged, and the two methods
+    assert 24 < height < 2 * 24 + 40
+
+
+def test_a_benchmark_is_reproducible(files, photos, tmp_path):
+    results = []
+    for index in range(2):
+        options = ["--task", "gaussian-blur-varying", "--methods", "flash-ldps", "--batch", index + 1]
+        assert benchmark(files, photos, tmp_path / f"{index}.json", *options) == 0
+        results.append(strict_json(tmp_path / f"{index}.json")[1])
+    for key in ROW - {"task", "method", "seconds"}:
+        assert results[0][key] == pytest.approx(results[1][key], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--task", "rust"], "Unknown task 'rust'; there are gaussian-blur-varying"),
+        (["--task", "gaussian-blur-fixed,rust"], "Unknown task 'rust'"),
+        (["--task", "all", "--methods", "magic"], "Unknown method 'magic'; there are"),
+        (["--task", "all", "--methods", ""], "Unknown method ''"),
+        (["--task", "all", "--limit", "0"], "--limit must be 1 or more, not 0."),
+        (["--task", "all", "--batch", "0"], "--batch must be 1 or more, not 0."),
+        (["--task", "all", "--size", "-4"], "--size must be 1 or more, not -4."),
+        (["--task", "all", "--size", "25"], "is too small for a crop of 25 pixels"),
+        (["--task", "all", "--noise-std=-1"], "noise_std must be between 0 and 1"),
+        (["--task", "all", "--severity-encoder", "{other}"], "another latent space"),
+    ],
+)
+def test_a_bad_benchmark_is_one_sentence_and_keeps_the_old_rows(files, photos, tmp_path, capsys, options, sentence):
+    out = tmp_path / "results.json"
+    out.write_text("[]")
+    options = [option.format(other=files / "other.safetensors") for option in options]
+    common = ["--images", photos[0].parent, "--size", 24, "--out", out, "--steps", 1, *model(files)]
+    assert call("benchmark", *common, *options) == 2
+    one_sentence(capsys, sentence)
+    assert out.read_text() == "[]"
