@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,3 +159,21 @@ def draw_photos(folder: Path, count: int, height: int = 64, width: int = 64, see
     for index, path in enumerate(paths):
         Image.fromarray(drawn_photo(seed + index, height, width)).save(path)
     return paths
+
+
+def drawn_batch(count: int = 2, height: int = 32, width: int = 48) -> torch.Tensor:
+    """Drawn photos (B, 3, H, W) on [0, 1], float32."""
+    stack = [torch.from_numpy(drawn_photo(seed, height, width)) for seed in range(count)]
+    return torch.stack(stack).permute(0, 3, 1, 2).float() / 255
+
+
+def tiny_severity_encoder(kind: str = "AutoencoderDC", head: Any = "log-sigma", seed: int = 0) -> tuple[Any, Any]:
+    """An untrained severity encoder, frozen, and the autoencoder that it belongs to."""
+    from adapt_diffuse.autoencoder import LatentEncoder, latent_space_of
+    from adapt_diffuse.severity import SeverityEncoder
+
+    autoencoder = tiny_autoencoder(kind, seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        encoder = SeverityEncoder(LatentEncoder(copy.deepcopy(autoencoder)), latent_space_of(autoencoder), head)
+    return encoder.requires_grad_(False).eval(), autoencoder

@@ -1,0 +1,153 @@
+"""Tasks and methods of the benchmark on a tiny model: what each draws, and what its row holds."""
+
+import math
+
+import pytest
+import torch
+
+from adapt_diffuse.benchmark import METHODS, TASKS, MethodSettings, damage, run_method, severity_row
+from adapt_diffuse.defaults import make_solver
+from adapt_diffuse.degradation import GaussianBlur
+from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.metrics import psnr, ssim
+from adapt_diffuse.padding import pad_to_multiple
+from adapt_diffuse.restore import StartSettings
+from tests.models import drawn_batch
+from tests.reference import relative_error
+
+FEW = StartSettings(steps=4)
+
+
+def photos(count=2, height=32, width=48):
+    return drawn_batch(count, height, width).double()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_photos_damage_depends_on_its_own_seed_alone(task):
+    together = damage(task, photos(3), seed=4)
+    for index in range(3):
+        alone = damage(task, photos(3)[index : index + 1], seed=4 + index)
+        assert torch.allclose(alone.y[0], together.y[index], rtol=0, atol=1e-14)
+        assert alone.level.tolist() == together.level[index : index + 1].tolist()
+    assert torch.equal(together.truth, photos(3))
+
+
+@pytest.mark.parametrize(
+    ("task", "low", "high"), [("gaussian-blur-varying", 0.3, 3.0), ("random-inpainting", 0.7, 0.8)]
+)
+def test_tasks_draw_the_papers_ranges(task, low, high):
+    level = damage(task, photos(1, 2, 2).expand(300, -1, -1, -1), seed=0).level
+    assert low <= float(level.min()) < low + 0.03 * (high - low)
+    assert high - 0.03 * (high - low) < float(level.max()) <= high
+
+
+def test_the_fixed_blur_has_one_level():
+    photos_damaged = damage("gaussian-blur-fixed", photos(3), seed=0, noise_std=0.0)
+    assert photos_damaged.level.tolist() == [3.0] * 3
+    assert torch.allclose(photos_damaged.y, GaussianBlur(3.0)(photos(3)), rtol=0, atol=1e-14)
+
+
+ROW = {
+    "task",
+    "method",
+    "images",
+    "psnr",
+    "ssim",
+    "denoiser_forwards",
+    "denoiser_backwards",
+    "decoder_forwards",
+    "decoder_backwards",
+    "encoder_passes",
+    "seconds",
+    "sigma_hat_mean",
+    "residual",
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_row_holds_the_means_of_every_photo(prior, encoder, task, method):
+    damaged = damage(task, photos(3), seed=0)
+    settings = MethodSettings(start=FEW)
+    row, images = run_method(method, task, damaged, prior, encoder, 0, settings, batch=2)
+    assert set(row) == ROW
+    assert (row["task"], row["method"], row["images"]) == (task, method, 3)
+    assert row["psnr"] == pytest.approx(float(psnr(images, photos(3)).mean()), rel=1e-12)
+    assert row["ssim"] == pytest.approx(float(ssim(images, photos(3)).mean()), rel=1e-12)
+    solves = method not in ("damaged", "ceiling", "ae")
+    through = make_solver(method.removeprefix("flash-"), TASKS[task][1]).through if solves else "nothing"
+    assert row["denoiser_forwards"] == (4 if solves else 0)
+    assert row["denoiser_backwards"] == (4 if through == "denoiser" else 0)
+    assert row["decoder_backwards"] == row["denoiser_forwards"]
+    adaptive = method in ("ae", "default") or method.startswith("flash-")
+    assert (row["sigma_hat_mean"] is not None) == adaptive
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_photos_off_the_latent_grid_are_measured_too(prior, encoder, method):
+    damaged = damage("gaussian-blur-varying", photos(2, 30, 37), seed=0)
+    row, images = run_method(method, "gaussian-blur-varying", damaged, prior, encoder, 0, MethodSettings(start=FEW))
+    assert images.shape == (2, 3, 30, 37)
+    assert math.isfinite(row["psnr"])
+    assert math.isfinite(severity_row("gaussian-blur-varying", damaged, prior, encoder)["true_error_mean"])
+
+
+def test_batches_do_not_change_a_row(prior, encoder):
+    damaged = damage("gaussian-blur-varying", photos(3), seed=0)
+    settings = MethodSettings(start=FEW)
+    rows = [
+        run_method("flash-ldps", "gaussian-blur-varying", damaged, prior, encoder, 0, settings, batch)
+        for batch in (1, 2, 10)
+    ]
+    for row, images in rows[1:]:
+        assert relative_error(images, rows[0][1]) < 1e-10
+        for key in ROW - {"task", "method", "seconds"}:
+            assert row[key] == pytest.approx(rows[0][0][key], rel=1e-9)
+
+
+def test_the_damaged_row_and_the_ceiling_are_what_they_say(prior):
+    damaged = damage("gaussian-blur-fixed", photos(2), seed=0)
+    _, as_it_is = run_method("damaged", "gaussian-blur-fixed", damaged, prior, None, 0, MethodSettings())
+    _, ceiling = run_method("ceiling", "gaussian-blur-fixed", damaged, prior, None, 0, MethodSettings())
+    assert torch.equal(as_it_is, damaged.y.clamp(0, 1))
+    with torch.no_grad():
+        assert torch.equal(ceiling, prior.decode(prior.encode(photos(2))).clamp(0, 1))
+
+
+def test_a_row_without_noise_has_no_residual(prior, encoder):
+    damaged = damage("gaussian-blur-fixed", photos(2), seed=0, noise_std=0.0)
+    row, _ = run_method("ae", "gaussian-blur-fixed", damaged, prior, encoder, 0, MethodSettings())
+    assert row["residual"] is None
+
+
+def test_unknown_tasks_and_methods_are_refused(prior, encoder):
+    with pytest.raises(AdaptDiffuseError, match="Unknown task 'rust'; there are gaussian-blur-varying"):
+        damage("rust", photos(), 0)
+    damaged = damage("gaussian-blur-fixed", photos(), seed=0)
+    with pytest.raises(AdaptDiffuseError, match="Unknown method 'magic'; there are damaged, ceiling, ae"):
+        run_method("magic", "gaussian-blur-fixed", damaged, prior, encoder, 0, MethodSettings())
+    with pytest.raises(AdaptDiffuseError, match="'ae' needs a severity encoder"):
+        run_method("ae", "gaussian-blur-fixed", damaged, prior, None, 0, MethodSettings())
+
+
+def test_a_severity_row_correlates_with_level_and_error(prior, encoder):
+    damaged = damage("gaussian-blur-varying", photos(6), seed=0)
+    row = severity_row("gaussian-blur-varying", damaged, prior, encoder)
+    severity = encoder.predict(damaged.y, prior.multiple)
+    with torch.no_grad():
+        z0 = prior.encode(pad_to_multiple(photos(6), prior.multiple))
+    true = (severity.z_hat - z0).flatten(1).std(1)
+    pairs = {"blur": damaged.level, "error": true}
+    for name, other in pairs.items():
+        expected = torch.corrcoef(torch.stack([severity.sigma_hat, other]))[0, 1]
+        assert row[f"pearson_{name}"] == pytest.approx(float(expected), rel=1e-6)
+        ranks = torch.stack([severity.sigma_hat.argsort().argsort(), other.argsort().argsort()]).double()
+        assert row[f"spearman_{name}"] == pytest.approx(float(torch.corrcoef(ranks)[0, 1]), rel=1e-6)
+    assert row["sigma_hat_mean"] == pytest.approx(float(severity.sigma_hat.mean()))
+
+
+def test_a_severity_row_of_equal_levels_has_no_correlation(prior, encoder):
+    damaged = damage("gaussian-blur-fixed", photos(3), seed=0)
+    row = severity_row("gaussian-blur-fixed", damaged, prior, encoder)
+    assert row["pearson_blur"] is row["spearman_blur"] is None
+    assert row["pearson_error"] is not None
