@@ -11,6 +11,8 @@ from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.metrics import psnr, ssim
 from .wires import CATEGORY, PHOTO_SIZE, photo_of, samples_of
 
+MAX_PADDING = 64  # pixels; autoencoders reduce by 32 at most
+
 
 class DecodeRestoration(io.ComfyNode):
     @classmethod
@@ -40,17 +42,24 @@ class DecodeRestoration(io.ComfyNode):
         if not bool(torch.isfinite(samples).all()):
             raise AdaptDiffuseError("The latent is NaN or infinite: the sampler diverged. Take a smaller step size.")
         decoded = vae.decode(samples)
-        height, width = decoded.shape[1:3]
         if image is not None:
             height, width = image.shape[1:3]
-        elif PHOTO_SIZE in latent:
-            height, width = latent[PHOTO_SIZE]
-        if height > decoded.shape[1] or width > decoded.shape[2]:
-            raise AdaptDiffuseError(
-                f"The photo is {width} x {height} but the latent decodes to only {decoded.shape[2]} x "
-                f"{decoded.shape[1]}: connect the photo that was encoded."
-            )
+            if height > decoded.shape[1] or width > decoded.shape[2]:
+                raise AdaptDiffuseError(
+                    f"The photo is {width} x {height} but the latent decodes to only {decoded.shape[2]} x "
+                    f"{decoded.shape[1]}: connect the photo that was encoded."
+                )
+        else:
+            height, width = known_size(latent, decoded)
         return io.NodeOutput(decoded[:, :height, :width])
+
+
+def known_size(latent: dict[str, Any], decoded: torch.Tensor) -> tuple[int, int]:
+    """The photo's (height, width) as the latent knows it, or all of ``decoded`` where a node has resized the latent."""
+    full = (decoded.shape[1], decoded.shape[2])
+    size = latent.get(PHOTO_SIZE, full)
+    padding = [whole - part for whole, part in zip(full, size, strict=True)]
+    return size if all(0 <= extra < MAX_PADDING for extra in padding) else full
 
 
 class Measure(io.ComfyNode):

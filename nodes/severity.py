@@ -9,7 +9,17 @@ from comfy_api.latest import io, ui
 
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder
-from .wires import CATEGORY, PHOTO_SIZE, HostSeverity, SeverityEncoderIO, SeverityIO, latent_of, photo_of, samples_of
+from .wires import (
+    CATEGORY,
+    PHOTO_SIZE,
+    DegradationIO,
+    HostSeverity,
+    SeverityEncoderIO,
+    SeverityIO,
+    latent_of,
+    photo_of,
+    samples_of,
+)
 
 
 class EncodeSeverity(io.ComfyNode):
@@ -26,6 +36,12 @@ class EncodeSeverity(io.ComfyNode):
                 io.Image.Input("image", tooltip="The damaged photo, or a batch of them."),
                 io.Vae.Input("vae", tooltip="The VAE of the diffusion model; it must be the encoder's."),
                 SeverityEncoderIO.Input("severity_encoder", tooltip="Trained for this VAE and this kind of damage."),
+                DegradationIO.Input(
+                    "degradation",
+                    optional=True,
+                    tooltip="For lost pixels under a mask: blanks them, as the encoder expects, whatever the scratch "
+                    "or hole looks like. Other damage needs no connection.",
+                ),
             ],
             outputs=[
                 SeverityIO.Output(display_name="severity", tooltip="For Start Time."),
@@ -42,8 +58,12 @@ class EncodeSeverity(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: torch.Tensor, vae: Any, severity_encoder: HostSeverityEncoder) -> io.NodeOutput:
+    def execute(
+        cls, image: torch.Tensor, vae: Any, severity_encoder: HostSeverityEncoder, degradation: Any = None
+    ) -> io.NodeOutput:
         photo = photo_of(image)
+        if degradation is not None:
+            photo = degradation.observed(photo)
         severity_encoder.check(vae)
         found = severity_encoder.predict(photo)
         raw = severity_encoder.space.to_raw(found.z_hat)

@@ -60,6 +60,7 @@ class ComfyPrior:
         else:
             others = [patcher, *getattr(guider, "loaded_models", [])]
         load(own, others, memory)
+        self._patchers = own  # the host forgets, and moves, models whose patcher is gone
         self._device = vae.device
         self._checked: set[str] = set()
 

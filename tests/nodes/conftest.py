@@ -41,6 +41,9 @@ def write_photos(folder: Path) -> None:
     small.rotate(90).save(folder / "turned.png")
     flower.resize((61, 45), Image.Resampling.BOX).save(folder / "odd.png")
     small.convert("L").save(folder / "grey.png")
+    scratched = np.asarray(small).copy()
+    scratched[20:40, 20:44] = 255
+    Image.fromarray(scratched).save(folder / "scratched.png")
     clear = np.full((64, 64, 1), 255, np.uint8)
     clear[20:40, 20:44] = 0
     Image.fromarray(np.concatenate([np.asarray(small), clear], 2), "RGBA").save(folder / "holes.png")

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,7 @@ class Spy:
 
     def step(self, x: Any, sigma: Any, sigma_next: Any, prior: Any, measurement: Any, noise: Any) -> Any:
         found = data_gradient(prior, measurement, x, sigma, self.through)
+        self.decoder = weakref.ref(prior._decoder)
         self.seen.append((x.clone(), sigma.clone(), found.gradient, found.z0))
         moved = LDPS(self.eta, self.through).step(x, sigma, sigma_next, prior, measurement, noise)
         self.after(len(self.seen))
@@ -129,6 +131,7 @@ def bundled(through: str) -> dict[str, float]:
         before = loaded_digest(host)
         inside = sample(host, solver, measurement, latent, sigmas)
         after = loaded_digest(host)
+        freed = solver.decoder() is None
 
     prior = DiffusersPrior.load(bundled_model())
     measurement = Measurement.of(photo(), GaussianBlur(1.5, 0.05))
@@ -147,6 +150,7 @@ def bundled(through: str) -> dict[str, float]:
         "posterior_mean": max(means),
         "result": distance(inside, expected),
         "unchanged": before == after,
+        "freed": freed,
     }
 
 
@@ -190,11 +194,13 @@ def interrupted(through: str) -> dict[str, Any]:
                 raised.append([type(error).__name__, len(solver.seen)])
             assert torch.is_inference_mode_enabled()
         again = sample(host, Spy(through), measurement, latent, sigmas)
+        kept = solver.decoder() is not None
         state = torch.random.get_rng_state()
         comfy.sample.prepare_noise(latent, SEED)  # what the host itself does to the global state
         return {
             "raised": raised,
             "unchanged": before == loaded_digest(host),
+            "freed": not kept,
             "same_again": bool(torch.equal(first, again)),
             "random_state_untouched": bool(torch.equal(state, torch.random.get_rng_state())),
         }

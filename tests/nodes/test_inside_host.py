@@ -75,6 +75,12 @@ def test_the_shared_models_are_bit_identical_after_a_run(report: dict[str, Any],
     assert report[f"{kind}-{through}"]["unchanged"]
 
 
+@pytest.mark.parametrize("kind", ["bundled", "interrupted"])
+@pytest.mark.parametrize("through", ["denoiser", "decoder"])
+def test_our_copies_are_gone_after_a_run(report: dict[str, Any], kind: str, through: str) -> None:
+    assert report[f"{kind}-{through}"]["freed"]
+
+
 @pytest.mark.parametrize("through", ["denoiser", "decoder"])
 def test_an_error_and_an_interrupt_come_through_and_the_next_run_is_as_the_first(
     report: dict[str, Any], through: str

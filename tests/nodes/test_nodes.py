@@ -146,6 +146,31 @@ def test_the_alpha_of_a_photo_marks_the_pixels_to_fill(comfy: ComfyServer, graph
     assert pixels(comfy, outputs[after]["images"][0])[hole].mean() > 0.02
 
 
+def test_what_lies_under_the_mask_does_not_matter(comfy: ComfyServer, graph: Graph) -> None:
+    model = graph.model()
+    mask = graph.add("LoadImage", image="holes.png")[1]
+    lost = graph.add("AdaptDiffuseMissingPixels", drop=0.5, seed=0, noise_std=0.02, mask=mask)[0]
+    encoder = graph.add("AdaptDiffuseLoadSeverityEncoder", encoder_name=ENCODER)[0]
+    shown = []
+    for name in ("small.png", "scratched.png"):
+        photo = graph.photo(name)
+        severity = graph.add(
+            "AdaptDiffuseEncodeSeverity", image=photo, vae=model[1], severity_encoder=encoder, degradation=lost
+        )
+        shown.append(graph.show(graph.restore(photo, lost, model, severity[0])))
+    outputs = comfy.run(graph.prompt)
+    first, second = (pixels(comfy, outputs[node]["images"][0]) for node in shown)
+    assert np.array_equal(first, second)
+
+
+def test_a_resized_latent_is_decoded_whole(comfy: ComfyServer, graph: Graph) -> None:
+    vae = graph.model()[1]
+    latent = graph.severity(graph.photo("odd.png"), vae)[1]
+    larger = graph.add("LatentUpscaleBy", samples=latent, upscale_method="bilinear", scale_by=3.0)[0]
+    shown = graph.show(graph.add("AdaptDiffuseDecodeRestoration", latent=larger, vae=vae)[0])
+    assert pixels(comfy, comfy.run(graph.prompt)[shown]["images"][0]).shape == (144, 192, 3)
+
+
 def test_a_batch_gives_each_photo_its_own_start(comfy: ComfyServer, graph: Graph) -> None:
     model = graph.model()
     batch = graph.add("ImageBatch", image1=graph.photo("small.png"), image2=graph.photo("turned.png"))[0]
@@ -222,7 +247,7 @@ def measure_other_size() -> Graph:
         (lambda: encode_with("tiny VQModel"), "4 channels, but this VAE makes 3"),
         (lambda: encode_with("flowers-128 (bundled)", "truncated.safetensors"), "not a complete safetensors file"),
         (lambda: encode_with("flowers-128 (bundled)", "no encoder.safetensors"), "is not a severity encoder"),
-        (lambda: masked("holes.png"), "mask"),
+        (lambda: masked("holes.png"), "The mask is 64 x 64 (1 of them) but the photo is 61 x 45"),
         (another_photo, "stands for 64 x 64 pixels but the solver's image has 640 x 427"),
         (too_large_photo, "The photo is 640 x 427 but the latent decodes to only 64 x 64"),
         (measure_other_size, "differ in shape"),
