@@ -31,7 +31,7 @@ class LDPSNode(io.ComfyNode):
                 io.Float.Input(
                     "eta",
                     display_name="step size",
-                    default=1.0,
+                    default=3.0,
                     min=0.0,
                     max=100.0,
                     step=0.1,

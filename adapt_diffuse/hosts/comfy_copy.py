@@ -100,7 +100,9 @@ def independent_denoiser(model: Any, extra_args: dict[str, Any]) -> tuple[Any, d
         network.model.current_patcher = network
     else:
         size = comfy.model_management.module_size(shared)
-        comfy.model_management.free_memory(1.1 * size, patcher.load_device, keep_loaded=[])
+        # the model itself must stay: unloading would take its LoRAs off before they are copied
+        staying = [entry for entry in comfy.model_management.current_loaded_models if entry.model is patcher]
+        comfy.model_management.free_memory(1.1 * size, patcher.load_device, keep_loaded=staying)
         network = comfy.model_patcher.ModelPatcher(plain_copy(shared), patcher.load_device, patcher.offload_device)
 
     own_guider = copy.copy(guider)
@@ -123,6 +125,8 @@ def refuse(guider: Any, patcher: Any, shared: Any, extra_args: dict[str, Any]) -
         raise AdaptDiffuseError(f"The model runs on several GPUs, without gradients. {USE_DECODER}")
     if any("hooks" in cond for conds in getattr(guider, "conds", {}).values() for cond in conds):
         raise AdaptDiffuseError(f"The conditioning changes the model's weights on the way (hooks). {USE_DECODER}")
+    if any(isinstance(value, nn.Module) and value is not shared for value in vars(guider).values()):
+        raise AdaptDiffuseError(f"The guider uses a second model. {USE_DECODER}")
     if "gguf" in type(patcher).__name__.lower():
         raise AdaptDiffuseError(f"The model is quantised (GGUF): no gradient passes it. {USE_DECODER}")
     if patcher.is_dynamic():

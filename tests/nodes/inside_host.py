@@ -28,6 +28,7 @@ import comfy.patcher_extension  # noqa: E402
 import comfy.sample  # noqa: E402
 import comfy.sd  # noqa: E402
 import comfy.supported_models  # noqa: E402
+import comfy_extras.nodes_custom_sampler  # noqa: E402
 import torch  # noqa: E402
 from comfy_extras.nodes_custom_sampler import BasicGuider, CFGGuider, RandomNoise, SamplerCustomAdvanced  # noqa: E402
 
@@ -102,13 +103,17 @@ def sample(
     sigmas: torch.Tensor,
     cfg: float | None = None,
     indices: list[int] | None = None,
+    guider: Any = None,
 ) -> torch.Tensor:
     """The host's own nodes, in inference mode as in a graph; the latent in the model's scale."""
     guider = (
-        BasicGuider.execute(host.model, host.conditioning)
-        if cfg is None
-        else CFGGuider.execute(host.model, host.conditioning[:1], host.conditioning[1:], cfg)
-    ).result[0]
+        guider
+        or (
+            BasicGuider.execute(host.model, host.conditioning)
+            if cfg is None
+            else CFGGuider.execute(host.model, host.conditioning[:1], host.conditioning[1:], cfg)
+        ).result[0]
+    )
     noise = RandomNoise.execute(SEED).result[0]
     raw = {"samples": host.model.model.process_latent_out(latent)}
     if indices is not None:
@@ -276,16 +281,42 @@ def as_flow(host: HostModel) -> None:
     host.model.add_object_patch("model_sampling", Flow(host.model.model.model_config))
 
 
+def patched() -> dict[str, float]:
+    """A LoRA's change of the weights: what the host's model and our copy of it make of the same latent."""
+    key = "diffusion_model.output_blocks.0.0.in_layers.2.weight"
+    means = {}
+    with torch.inference_mode():
+        for strength in (0.0, 1.0):
+            for through in ("denoiser", "decoder"):
+                host = native(True)
+                change = torch.full_like(host.model.model.state_dict()[key], 0.1)
+                host.model.add_patches({key: ("diff", (change,))}, strength)
+                measurement = Measurement.of(photo(), GaussianBlur(1.0, 0.05))
+                latent = torch.randn(1, 4, 8, 6, generator=torch.Generator().manual_seed(1))
+                solver = Spy(through)
+                sample(host, solver, measurement, latent, torch.tensor([1.0, 0.5, 0.0]), cfg=2.0)
+                means[through, strength] = solver.seen[0][3]
+    return {
+        "copy_from_host": distance(means["denoiser", 1.0], means["decoder", 1.0]),
+        "patch_does_something": distance(means["denoiser", 1.0], means["denoiser", 0.0]),
+    }
+
+
 def refusals() -> dict[str, str]:
     """What cannot be right, and the sentence for it."""
     found: dict[str, str] = {}
 
     def refused(
-        name: str, host: HostModel, latent: torch.Tensor, sigmas: list[float], through: str = "denoiser"
+        name: str,
+        host: HostModel,
+        latent: torch.Tensor,
+        sigmas: list[float],
+        through: str = "denoiser",
+        guider: Any = None,
     ) -> None:
         measurement = Measurement.of(photo(), GaussianBlur(1.0, 0.05))
         try:
-            sample(host, LDPS(1.0, through), measurement, latent, torch.tensor(sigmas), cfg=2.0)
+            sample(host, LDPS(1.0, through), measurement, latent, torch.tensor(sigmas), cfg=2.0, guider=guider)
             found[name] = "no error"
         except AdaptDiffuseError as error:
             found[name] = str(error)
@@ -308,6 +339,12 @@ def refusals() -> dict[str, str]:
         hooks = native(True)
         hooks.conditioning[0][1]["hooks"] = comfy.hooks.create_hook_lora({}, 1.0, 0.0)
         refused("hooks", hooks, latent, fall)
+        second = native(True)
+        other = native(True)
+        dual = comfy_extras.nodes_custom_sampler.Guider_DualModel(second.model, other.model)
+        dual.set_conds(second.conditioning[:1], second.conditioning[1:])
+        dual.set_cfg(2.0)
+        refused("second model", second, latent, fall, guider=dual)
         quantised = native(True)
         linear = quantised.model.model.diffusion_model.time_embed[0]
         linear.weight = torch.nn.Parameter(linear.weight.data.to(torch.float8_e4m3fn), False)
@@ -402,6 +439,7 @@ REPORTS: dict[str, Callable[[], Any]] = {
     "batch-decoder": lambda: batch("decoder"),
     "start": lambda: start(lambda host: None),
     "start-flow": lambda: start(as_flow),
+    "patched": patched,
     "refusals": refusals,
     "reloaded": reloaded,
 }

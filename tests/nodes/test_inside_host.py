@@ -52,6 +52,11 @@ def test_a_flow_models_level_becomes_a_noise_to_signal_ratio(report: dict[str, A
     assert report["flow-denoiser"]["first_level"] == pytest.approx(1.0, rel=1e-6)  # t = 0.5 is sigma = 1
 
 
+def test_a_lora_is_in_the_copy_that_gradients_pass(report: dict[str, Any]) -> None:
+    assert report["patched"]["patch_does_something"] > 1e-3
+    assert report["patched"]["copy_from_host"] < 1e-6
+
+
 @pytest.mark.parametrize("kind", ["native", "flow"])
 def test_the_solver_begins_at_the_latent_plus_noise_of_its_level(report: dict[str, Any], kind: str) -> None:
     assert report[f"{kind}-denoiser"]["first_latent"] < 1e-5
@@ -110,6 +115,7 @@ def test_the_model_can_be_read_once_more_into_plain_memory(report: dict[str, Any
         ("batch", "a batch of 1 but the latent one of 3"),
         ("multigpu", "several GPUs"),
         ("partial", "loaded in part"),
+        ("second model", "guider uses a second model"),
         ("hooks", "changes the model's weights on the way"),
         ("quantised", "are quantised"),
         ("detached", "gradient is lost inside the model"),
