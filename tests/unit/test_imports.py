@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = sorted((ROOT / "adapt_diffuse").rglob("*.py"))
-PACK = [*PACKAGE, ROOT / "__init__.py", *sorted((ROOT / "nodes").rglob("*.py"))]
+PACK = [*PACKAGE, ROOT / "__init__.py", ROOT / "install.py", *sorted((ROOT / "nodes").rglob("*.py"))]
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes", "server", "execution"}
 HEAVY = {"diffusers", "transformers", "kornia", "scipy", "skimage", "matplotlib"}
 
