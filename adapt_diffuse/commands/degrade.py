@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ..degradation import measure
@@ -32,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
             write_image(target, damaged)
             done += 1
         except AdaptDiffuseError as error:
-            tqdm.write(f"adapt_diffuse: {path}: {error}", file=sys.stderr)
+            options.say_failed(path, error)
             failed += 1
     print(f"{done} damaged photo{'' if done == 1 else 's'} in {args.out}")
     return 2 if failed else 0

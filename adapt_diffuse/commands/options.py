@@ -83,6 +83,14 @@ def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path
     return list(zip(photos, targets, strict=True)), len(missing)
 
 
+def say_failed(path: Path, error: AdaptDiffuseError) -> None:
+    """One sentence on stderr on the photo that failed, naming it once."""
+    from tqdm import tqdm  # its write keeps clear of a progress bar under way
+
+    sentence = str(error)
+    tqdm.write(f"adapt_diffuse: {sentence if str(path) in sentence else f'{path}: {sentence}'}", file=sys.stderr)
+
+
 def degradation_of(args: argparse.Namespace) -> tuple[str, Degradation]:
     """The name and the operator of --degradation and --noise-std."""
     return args.degradation.partition(":")[0], parse_degradation(args.degradation, args.noise_std)

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             result = restore_one(photo, degradation, prior, solver, encoder, start, args.seed + index, path.name)
             write_image(target, result.image)
         except AdaptDiffuseError as error:
-            print(f"adapt_diffuse: {path}: {error}", file=sys.stderr)
+            options.say_failed(path, error)
             failed += 1
             continue
         print(f"{target}: {describe_restoration(result, prior.sigmas)}")

@@ -69,7 +69,8 @@ def test_a_bad_photo_does_not_stop_the_others(files, photos, tmp_path, capsys):
     (photos[0].parent / "photo-1.png").write_text("not an image")
     out = tmp_path / "out"
     assert restore(files, photos[0].parent, "--out", out, "--report", tmp_path / "report.json") == 2
-    one_sentence(capsys, photos[1], "cannot be read as an image")
+    sentence = one_sentence(capsys, photos[1], "cannot be read as an image")
+    assert sentence.startswith(f"adapt_diffuse: {photos[1]} cannot")
     assert names(out) == ["photo-0.png", "photo-2.png"]
     assert [Path(row["photo"]).name for row in strict_json(tmp_path / "report.json")] == ["photo-0.png", "photo-2.png"]
 

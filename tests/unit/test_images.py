@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from adapt_diffuse.checkpoints import write_whole
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.images import centre_crop, find_photos, open_image, read_mask, read_photo, to_pil, write_image
 from adapt_diffuse.photo_crops import PhotoCrops
@@ -171,6 +172,41 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_image(path, Image.new("F", (4, 4)))  # PNG holds no floating point
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["photo.png"]
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"),
+    [
+        (OSError(28, "No space left on device"), AdaptDiffuseError),
+        (RuntimeError("PytorchStreamWriter failed"), AdaptDiffuseError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_a_write_that_ends_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path, error, seen):
+    path = tmp_path / "weights.safetensors"
+    path.write_text("old")
+
+    def write(partial):
+        partial.write_text("half")
+        raise error
+
+    with pytest.raises(seen) as caught:
+        write_whole(path, write)
+    if seen is AdaptDiffuseError:
+        assert str(caught.value) == f"{path} cannot be written ({getattr(error, 'strerror', None) or error})."
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("weights.safetensors", "old")]
+
+
+def test_a_file_appears_whole(tmp_path):
+    path = tmp_path / "new folder" / "deeper" / "report.json"
+
+    def write(partial):
+        partial.write_text("all of it")
+        assert not path.exists()
+
+    write_whole(path, write)
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.json"]
+    assert path.read_text() == "all of it"
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
