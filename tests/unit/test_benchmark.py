@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from adapt_diffuse.benchmark import METHODS, TASKS, MethodSettings, damage, run_method, severity_row
+from adapt_diffuse.benchmark import METHODS, NOISE_SEED, TASKS, MethodSettings, damage, run_method, severity_row
 from adapt_diffuse.defaults import make_solver
 from adapt_diffuse.degradation import GaussianBlur
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.metrics import psnr, ssim
 from adapt_diffuse.padding import pad_to_multiple
-from adapt_diffuse.restore import StartSettings
+from adapt_diffuse.restore import StartSettings, generators_for, restore
 from tests.models import drawn_batch
 from tests.reference import relative_error
 
@@ -90,6 +90,16 @@ def test_photos_off_the_latent_grid_are_measured_too(prior, encoder, method):
     assert images.shape == (2, 3, 30, 37)
     assert math.isfinite(row["psnr"])
     assert math.isfinite(severity_row("gaussian-blur-varying", damaged, prior, encoder)["true_error_mean"])
+
+
+def test_a_methods_noise_is_not_the_damages(prior, encoder):
+    assert NOISE_SEED > 10**5  # photo i draws its damage from seed + i
+    damaged = damage("gaussian-blur-fixed", photos(2), seed=6)
+    settings = MethodSettings(eta=2.0, start=FEW)
+    _, images = run_method("flash-ldps", "gaussian-blur-fixed", damaged, prior, encoder, 6, settings)
+    solver = make_solver("ldps", "gaussian-blur", eta=2.0)
+    expected = restore(damaged.y, damaged.degradation, prior, solver, generators_for(6 + NOISE_SEED, 2), encoder, FEW)
+    assert torch.equal(images, expected.image)
 
 
 def test_batches_do_not_change_a_row(prior, encoder):
