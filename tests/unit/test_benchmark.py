@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from adapt_diffuse.benchmark import METHODS, NOISE_SEED, TASKS, MethodSettings, damage, run_method, severity_row
-from adapt_diffuse.defaults import make_solver
-from adapt_diffuse.degradation import GaussianBlur
+from adapt_diffuse.defaults import TUNED, make_solver
+from adapt_diffuse.degradation import DEGRADATIONS, GaussianBlur
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.metrics import psnr, ssim
 from adapt_diffuse.padding import pad_to_multiple
@@ -161,3 +161,25 @@ def test_a_severity_row_of_equal_levels_has_no_correlation(prior, encoder):
     row = severity_row("gaussian-blur-fixed", damaged, prior, encoder)
     assert row["pearson_blur"] is row["spearman_blur"] is None
     assert row["pearson_error"] is not None
+
+
+# Solvers by name
+
+
+def test_the_default_needs_the_decoder_alone_and_ldps_is_the_published_one():
+    assert make_solver("default", "gaussian-blur").through == "decoder"
+    assert make_solver("ldps", "gaussian-blur").through == "denoiser"
+
+
+def test_step_sizes_are_tuned_for_degradation_and_start_and_can_be_chosen():
+    for (_, degradation), tuned in TUNED.items():
+        for name in ("default", "ldps"):
+            assert make_solver(name, degradation).eta == tuned.flash
+            assert make_solver(name, degradation, flash=False).eta == tuned.from_noise
+            assert make_solver(name, degradation, eta=0.25).eta == 0.25
+    assert {degradation for _, degradation in TUNED} == set(DEGRADATIONS)
+
+
+def test_an_unknown_solver_is_refused():
+    with pytest.raises(AdaptDiffuseError, match="Unknown solver 'magic'; there are default, ldps"):
+        make_solver("magic", "gaussian-blur")

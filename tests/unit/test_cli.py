@@ -90,8 +90,9 @@ def test_a_photo_is_never_overwritten(files, photos, tmp_path, capsys, command):
     before = photos[0].read_bytes()
     more = [*model(files), "--steps", 1] if command == "restore" else []
     (tmp_path / "link").symlink_to(photos[0].parent)
-    for out in (photos[0].parent, tmp_path / "link"):
-        assert call(command, photos[0], "--out", out, *more) == 2
+    linked = tmp_path / "link" / photos[0].name
+    for photo, out in ((photos[0], photos[0].parent), (photos[0], linked.parent), (linked, photos[0].parent)):
+        assert call(command, photo, "--out", out, *more) == 2
         one_sentence(capsys, photos[0], "would be overwritten")
         assert photos[0].read_bytes() == before
 

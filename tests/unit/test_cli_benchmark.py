@@ -1,9 +1,12 @@
 """The benchmark of the command line: rows for every task and method."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
 from adapt_diffuse.benchmark import METHODS, TASKS
+from adapt_diffuse.commands.benchmark import spread
 from tests.command_line import call, model, one_sentence, strict_json
 
 ROW = {
@@ -59,6 +62,14 @@ def test_a_benchmark_can_be_limited_and_drawn(files, photos, tmp_path):
     width, height = Image.open(tmp_path / "sheet.png").size
     assert width > 4 * 24  # truth, damaged, and the two methods
     assert 24 < height < 2 * 24 + 40
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(None, [0, 1, 2, 3, 4, 5, 6]), (9, [0, 1, 2, 3, 4, 5, 6]), (3, [0, 2, 4]), (1, [0])]
+)
+def test_a_limit_takes_photos_from_all_over_the_folder(limit, expected):
+    paths = [Path(str(index)) for index in range(7)]
+    assert spread(paths, limit) == [paths[index] for index in expected]
 
 
 def test_a_benchmark_is_reproducible(files, photos, tmp_path):

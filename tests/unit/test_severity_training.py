@@ -85,6 +85,25 @@ def test_sigma_hat_becomes_calibrated(make, tmp_path):
     assert abs(after.sigma_ratio - 1) < 0.25
 
 
+def test_what_is_saved_is_the_running_average_of_the_weights(make, tmp_path):
+    out = tmp_path / "severity.safetensors"
+    settings = TrainingSettings(steps=12, batch=2, size=32, learning_rate=3e-3, validate_every=12, average=0.4)
+    training = make(out, settings)
+    average = {key: value.clone() for key, value in training.encoder.state_dict().items()}
+
+    def follow(progress):
+        # young averages forget faster: (1 + n) / (10 + n) after n steps
+        decay = min(0.4, progress.step / (9 + progress.step))
+        for key, value in training.encoder.state_dict().items():
+            average[key] = decay * average[key] + (1 - decay) * value
+
+    training.run(follow)
+    saved = load_file(out)
+    assert not same_weights(saved, training.encoder.state_dict())
+    for key, value in average.items():
+        assert torch.allclose(saved[key], value, rtol=1e-5, atol=1e-7)
+
+
 def test_a_checkpoint_tells_how_it_was_made(make, tmp_path):
     out = tmp_path / "severity.safetensors"
     training = make(out, TrainingSettings(steps=2, batch=2, size=32, validate_every=1))
