@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
+from ..adapt_diffuse import finish
 from ..adapt_diffuse.errors import AdaptDiffuseError
+from ..adapt_diffuse.measurement import Measurement
 from ..adapt_diffuse.metrics import psnr, ssim
-from .wires import CATEGORY, PHOTO_SIZE, photo_of, samples_of
+from .wires import CATEGORY, PHOTO_SIZE, DegradationIO, image_of, photo_of, samples_of
 
 MAX_PADDING = 64  # pixels; autoencoders reduce by 32 at most
 
@@ -21,7 +23,8 @@ class DecodeRestoration(io.ComfyNode):
             node_id="AdaptDiffuseDecodeRestoration",
             display_name="Decode Restoration",
             category=f"{CATEGORY}/decode",
-            description="VAE Decode that gives back the photo's own size: padding is cut off.",
+            description="VAE Decode that gives back the photo's own size: padding is cut off. With the damaged photo "
+            "and its degradation, it can keep the pixels that were not lost, and match the colours.",
             search_aliases=["vae decode", "crop padding", "restore photo"],
             inputs=[
                 io.Latent.Input("latent", tooltip="The sampler's output."),
@@ -29,15 +32,41 @@ class DecodeRestoration(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The damaged photo, for its size. Needed only where the latent does not know it, as after "
-                    "VAE Encode.",
+                    tooltip="The damaged photo: for its size, where the latent does not know it (as after VAE Encode), "
+                    "and for the two switches.",
+                ),
+                DegradationIO.Input("degradation", optional=True, tooltip="What happened to it, for the two switches."),
+                io.Boolean.Input(
+                    "keep_known",
+                    display_name="keep known pixels",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Only for missing pixels: puts the photo's own pixels back where they were not lost, noise "
+                    "included. Off lets the model clean them.",
+                ),
+                io.Boolean.Input(
+                    "match_colours",
+                    display_name="match colours",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Shifts each colour channel so that its mean is the photo's. For models that tint.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The restored photo, as large as the damaged one.")],
         )
 
     @classmethod
-    def execute(cls, latent: dict[str, Any], vae: Any, image: torch.Tensor | None = None) -> io.NodeOutput:
+    def execute(
+        cls,
+        latent: dict[str, Any],
+        vae: Any,
+        image: torch.Tensor | None = None,
+        degradation: Any = None,
+        keep_known: bool = False,
+        match_colours: bool = False,
+    ) -> io.NodeOutput:
         samples = samples_of(latent)
         if not bool(torch.isfinite(samples).all()):
             raise AdaptDiffuseError("The latent is NaN or infinite: the sampler diverged. Take a smaller step size.")
@@ -51,7 +80,32 @@ class DecodeRestoration(io.ComfyNode):
                 )
         else:
             height, width = known_size(latent, decoded)
-        return io.NodeOutput(decoded[:, :height, :width])
+        restored = decoded[:, :height, :width]
+        if keep_known or match_colours:
+            restored = finished(restored, image, degradation, latent.get("batch_index"), keep_known, match_colours)
+        return io.NodeOutput(restored)
+
+
+def finished(
+    restored: torch.Tensor,
+    image: torch.Tensor | None,
+    degradation: Any,
+    indices: list[int] | None,
+    keep_known: bool,
+    match_colours: bool,
+) -> torch.Tensor:
+    """The restored IMAGE after the two switches."""
+    if image is None or degradation is None:
+        raise AdaptDiffuseError("Keeping known pixels and matching colours need the image and the degradation inputs.")
+    measurement = Measurement.of(photo_of(image), degradation)
+    if indices is not None and len(restored) != len(image):
+        measurement = measurement.select(torch.tensor(indices))
+    photo = photo_of(restored)
+    if match_colours:
+        photo = finish.match_colours(photo, measurement)
+    if keep_known:
+        photo = finish.paste_known(photo, measurement)
+    return image_of(photo).clamp(0, 1)
 
 
 def known_size(latent: dict[str, Any], decoded: torch.Tensor) -> tuple[int, int]:
