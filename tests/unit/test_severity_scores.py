@@ -6,16 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from adapt_diffuse.autoencoder import CLASSES, encode_raw
+from adapt_diffuse.autoencoder import encode_raw
 from adapt_diffuse.degradation import GaussianBlur
 from adapt_diffuse.degradation.families import GaussianBlurFamily
 from adapt_diffuse.severity.evaluation import correlations, evaluate
 from adapt_diffuse.severity.losses import error_variance, nll_terms, paper_terms
 from tests.models import drawn_batch, tiny_severity_encoder
-
-HEADS = ("log-sigma", "paper")
-every_kind = pytest.mark.parametrize("kind", CLASSES)
-
 
 # Losses
 
