@@ -10,6 +10,7 @@ from PIL import Image
 from tests.comfyui import ComfyServer
 
 ENCODER = "severity-flowers-128-gaussian-blur (bundled)"
+HOLES_ENCODER = "severity-flowers-128-missing-pixels (bundled)"
 MODEL = "flowers-128 (bundled)"
 KINDS = ("AutoencoderKL", "VQModel", "AutoencoderTiny", "AutoencoderDC")
 

@@ -115,6 +115,7 @@ def test_the_model_can_be_read_once_more_into_plain_memory(report: dict[str, Any
         ("batch", "a batch of 1 but the latent one of 3"),
         ("multigpu", "several GPUs"),
         ("partial", "loaded in part"),
+        ("gguf", "quantised (GGUF)"),
         ("second model", "guider uses a second model"),
         ("hooks", "changes the model's weights on the way"),
         ("quantised", "are quantised"),
