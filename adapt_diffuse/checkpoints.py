@@ -57,7 +57,10 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        mode = partial.stat().st_mode  # the user's; safetensors makes files that only their owner can read
         write(partial)
+        partial.chmod(mode)
         os.replace(partial, path)
     # a full disk is an OSError to Python, but not to safetensors and torch.save; a suffix of no format a ValueError
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from dataclasses import dataclass, fields
 
@@ -64,9 +63,13 @@ class CountedPrior:
         return output
 
 
-def peak_memory() -> float:
-    """Peak memory in MiB: of the GPU's allocator where torch has used one, else of this process."""
+def peak_memory() -> float | None:
+    """Peak memory in MiB: of the GPU's allocator where torch has used one, else of this process; None on Windows."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -20,9 +20,9 @@ class Tuned:
 
 # benchmarks/README.md has the command and the figures behind each number
 TUNED: dict[tuple[str, str], Tuned] = {
-    ("ldps", "gaussian-blur"): Tuned(from_noise=3.0, flash=3.0),
-    ("ldps", "missing-pixels"): Tuned(from_noise=7.0, flash=7.0),
-    ("ldps", "mask"): Tuned(from_noise=7.0, flash=7.0),
+    ("ldps", "gaussian-blur"): Tuned(from_noise=3.0, flash=6.0),
+    ("ldps", "missing-pixels"): Tuned(from_noise=7.0, flash=8.0),
+    ("ldps", "mask"): Tuned(from_noise=7.0, flash=8.0),
 }
 
 

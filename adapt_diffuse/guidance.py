@@ -31,9 +31,7 @@ class Guidance:
     norm: Tensor
 
 
-def data_gradient(
-    prior: LatentPrior, measurement: Measurement, x: Tensor, sigma: Tensor, through: Through
-) -> Guidance:
+def data_gradient(prior: LatentPrior, measurement: Measurement, x: Tensor, sigma: Tensor, through: Through) -> Guidance:
     """The gradient of ``|y' - A'(D(denoise(x)))|``, the per-image norm on [-1, 1] images (Latent-DPS).
 
     Args:

@@ -18,6 +18,8 @@ from .schedule import Rounding, StartMode, descend, start_noise, start_sigma
 from .severity import Severity, SeverityEncoder
 from .solvers.base import Callback, Solver, solve
 
+DAMAGE_SEED = 3_000_017
+
 
 @dataclass(frozen=True)
 class StartSettings:
@@ -41,7 +43,7 @@ class Restoration:
         residual: (B,) ``|y - A(x)| / (noise_std sqrt(m))`` of the image.
         cost: passes, summed over the batch.
         seconds: wall-clock time of the batch.
-        peak_memory: MiB.
+        peak_memory: MiB; None where the system does not tell.
     """
 
     image: Tensor
@@ -51,12 +53,17 @@ class Restoration:
     residual: Tensor
     cost: Cost
     seconds: float
-    peak_memory: float
+    peak_memory: float | None
 
 
 def generators_for(seed: int, count: int) -> list[torch.Generator]:
     """One generator per image; image i of a batch with ``seed`` draws what it would alone with ``seed + i``."""
     return [torch.Generator().manual_seed((seed + index) % 2**63) for index in range(count)]
+
+
+def damage_generators(seed: int, count: int) -> list[torch.Generator]:
+    """As ``generators_for``, for the noise of a degradation: apart from the solver's noise of the same seed."""
+    return generators_for(seed + DAMAGE_SEED, count)
 
 
 def restore(

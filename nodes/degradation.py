@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..adapt_diffuse.degradation import GaussianBlur, MissingPixels, RandomMissingPixels, measure
-from ..adapt_diffuse.restore import generators_for
+from ..adapt_diffuse.restore import damage_generators
 from .wires import CATEGORY, DegradationIO, image_of, photo_of
 
 NOISE_TIP = (
@@ -133,4 +133,4 @@ class ApplyDegradation(io.ComfyNode):
     @classmethod
     def execute(cls, image: torch.Tensor, degradation: object, seed: int) -> io.NodeOutput:
         photo = photo_of(image)
-        return io.NodeOutput(image_of(measure(photo, degradation, generators_for(seed, len(photo)))))  # type: ignore[arg-type]
+        return io.NodeOutput(image_of(measure(photo, degradation, damage_generators(seed, len(photo)))))  # type: ignore[arg-type]

@@ -37,8 +37,8 @@ class LDPSNode(io.ComfyNode):
                     step=0.1,
                     round=0.001,
                     tooltip="How strongly each step is pulled to the photo; the paper uses 1 to 3 for blur and 7 for "
-                    "missing pixels. Too small: the model paints what it likes. Too large: noise and coloured "
-                    "patterns, at last a broken picture. With fewer steps, take less in each.",
+                    "missing pixels, the bundled model likes 6 and 8. Too small: the model paints what it likes. Too "
+                    "large: noise and coloured patterns, at last a broken picture. Fewer steps bear a larger one.",
                 ),
                 io.Combo.Input(
                     "through",

@@ -37,7 +37,7 @@ class StartTime(io.ComfyNode):
                     max=1000,
                     tooltip="Number of steps from the start to the end. 0 takes every level of the model below the "
                     "start, as the paper does (up to about 130 of 1000). Fewer is faster; below about 20 detail gets "
-                    "coarse and guided solvers need a smaller step size.",
+                    "coarse and guided solvers want a larger step size.",
                 ),
                 io.Float.Input(
                     "noise_correction",

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..degradation import measure
 from ..errors import AdaptDiffuseError
 from ..images import read_photo, write_image
-from ..restore import generators_for
+from ..restore import damage_generators
 from . import options
 
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     done = 0
     for index, (path, target) in enumerate(tqdm(photos, desc="degrade", leave=False)):
         try:
-            damaged = measure(read_photo(path), degradation, generators_for(args.seed + index, 1))
+            damaged = measure(read_photo(path), degradation, damage_generators(args.seed + index, 1))
             write_image(target, damaged)
             done += 1
         except AdaptDiffuseError as error:

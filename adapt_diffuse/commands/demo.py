@@ -16,7 +16,7 @@ from ..degradation import measure
 from ..errors import AdaptDiffuseError
 from ..images import open_image, write_image
 from ..metrics import psnr
-from ..restore import generators_for
+from ..restore import damage_generators
 from ..sheet import before_after
 from ..words import describe_restoration
 from . import options
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     prior = options.load_prior(args)
     encoder = options.load_encoder(args.severity_encoder or default_encoder(name), prior)
     photo = demo_photo().to(prior.device)
-    damaged = measure(photo, degradation, generators_for(args.seed, 1))
+    damaged = measure(photo, degradation, damage_generators(args.seed, 1))
     write_image(args.out / "damaged.png", damaged)
     result = restore_one(damaged, degradation, prior, solver, encoder, start, args.seed, "restoring")
     write_image(args.out / "restored.png", result.image)

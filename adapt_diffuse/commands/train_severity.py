@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lambda-image", type=float, default=defaults.lambda_image)
     parser.add_argument("--validate-every", type=int, default=defaults.validate_every)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--overwrite", action="store_true", help="replace a finished encoder in --out")
     parser.add_argument("--device", default="auto")
 
 
@@ -81,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if training.resume():
         print(f"Going on from step {training.step}.", file=sys.stderr)
+    elif args.out.exists() and not args.overwrite:
+        raise AdaptDiffuseError(f"{args.out} is a finished encoder already; use another --out, or --overwrite.")
 
     with tqdm(total=settings.steps, initial=training.step, desc="train-severity", unit="step") as bar:
 

@@ -7,7 +7,7 @@ from PIL import Image
 from adapt_diffuse.cli import COMMANDS
 from adapt_diffuse.degradation import FAMILIES, measure, parse_degradation
 from adapt_diffuse.images import read_photo, to_pil
-from adapt_diffuse.restore import generators_for
+from adapt_diffuse.restore import damage_generators
 from adapt_diffuse.severity import load_severity_encoder
 from tests.command_line import call, model, names, one_sentence, restore, strict_json
 from tests.models import draw_photos, drawn_photo
@@ -142,7 +142,7 @@ def test_degrade_draws_the_measurement(photos, tmp_path, degradation):
     assert call("degrade", photos[0], photos[2], *options) == 0
     assert names(tmp_path / "out") == ["photo-0.png", "photo-2.png"]
     for index, path in enumerate((photos[0], photos[2])):
-        expected = measure(read_photo(path), parse_degradation(degradation, 0.03), generators_for(8 + index, 1))
+        expected = measure(read_photo(path), parse_degradation(degradation, 0.03), damage_generators(8 + index, 1))
         written = np.asarray(Image.open(tmp_path / "out" / path.name))
         assert np.array_equal(written, np.asarray(to_pil(expected)))
 
