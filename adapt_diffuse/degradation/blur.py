@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
@@ -52,10 +53,9 @@ def _grouped(image: Tensor, taps: Tensor, axis: int, convolve: Callable[..., Ten
     batch, channels = image.shape[:2]
     if len(taps) not in (1, batch):
         raise AdaptDiffuseError(f"The blur has {len(taps)} stds for {batch} photos: give one std, or one per photo.")
-    shape = (-1, 1, taps.shape[1], 1) if axis == 2 else (-1, 1, 1, taps.shape[1])
-    kernels = taps.expand(batch, -1).repeat_interleave(channels, 0).reshape(shape)
-    out = convolve(image.reshape(1, batch * channels, *image.shape[2:]), kernels, groups=batch * channels)
-    return out.reshape(batch, channels, *out.shape[2:])
+    kernels = repeat(taps.expand(batch, -1), "b k -> (b c) 1 k 1" if axis == 2 else "b k -> (b c) 1 1 k", c=channels)
+    out = convolve(rearrange(image, "b c h w -> 1 (b c) h w"), kernels, groups=batch * channels)
+    return rearrange(out, "1 (b c) h w -> b c h w", b=batch)
 
 
 class GaussianBlur(Dense):
