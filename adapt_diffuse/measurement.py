@@ -45,16 +45,16 @@ class Measurement:
         return self.y - self.degradation(image[:, :, :height, :width])
 
     def count(self) -> Tensor:
-        """The number of measured values, (B,)."""
+        """The number of measured values, (B,) float64 on the CPU."""
         return self.degradation.count(self.y)
 
     def residual_ratio(self, image: Tensor) -> Tensor:
-        """``|y - A(x)| / (noise_std sqrt(m))``, (B,): 1 is a perfect fit, far below 1 overfits the noise.
+        """``|y - A(x)| / (noise_std sqrt(m))``, (B,) on the CPU: 1 fits perfectly, far below 1 overfits the noise.
 
         Infinite where the degradation has no noise.
         """
-        norm = self.residual(image).double().flatten(1).norm(dim=1)
-        return norm / (self.degradation.noise_std * self.count().to(norm).sqrt())
+        norm = self.residual(image).flatten(1).norm(dim=1).cpu().double()
+        return norm / (self.degradation.noise_std * self.count().sqrt())
 
     def select(self, indices: Tensor) -> Measurement:
         """The measurements ``indices`` (n,) of the batch."""

@@ -33,7 +33,7 @@ class Degradation(Protocol):
         ...
 
     def count(self, y: Tensor) -> Tensor:
-        """How many values of each measurement carry information: (B,), m in the method's formulas."""
+        """How many values of each measurement carry information: (B,) float64 on the CPU, m in the formulas."""
         ...
 
     def select(self, indices: Tensor) -> Degradation:
@@ -57,7 +57,7 @@ class Dense:
         return y
 
     def count(self, y: Tensor) -> Tensor:
-        return torch.full((len(y),), float(y[0].numel()), dtype=torch.float64, device=y.device)
+        return torch.full((len(y),), float(y[0].numel()), dtype=torch.float64)
 
 
 def randn(shape: Sequence[int], like: Tensor, generators: Generators) -> Tensor:

@@ -57,7 +57,7 @@ class MissingPixels:
         return torch.where(self._mask_for(y), y, torch.zeros_like(y))
 
     def count(self, y: Tensor) -> Tensor:
-        kept = self._mask_for(y).flatten(1).sum(1).double() * y.shape[1]
+        kept = self._mask_for(y).flatten(1).sum(1).cpu().double() * y.shape[1]
         return kept.expand(len(y))
 
     def select(self, indices: Tensor) -> MissingPixels:

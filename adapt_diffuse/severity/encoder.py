@@ -23,7 +23,7 @@ class Severity:
 
     Attributes:
         z_hat: (B, C, h, w) estimate of the clean latent, in the model's scale.
-        sigma_hat: (B,) standard deviation of its error, in the model's scale.
+        sigma_hat: (B,) standard deviation of its error, in the model's scale; on the CPU.
         photo_size: (height, width) in pixels that the latent stands for, without padding.
     """
 
@@ -103,7 +103,7 @@ class SeverityEncoder(nn.Module):
         padded = pad_to_multiple(photo, math.lcm(self.space.factor, multiple))
         parameter = next(self.parameters())
         z_hat, sigma_hat = self(padded.to(parameter))
-        return Severity(z_hat.to(photo), sigma_hat.to(photo), (photo.shape[2], photo.shape[3]))
+        return Severity(z_hat.to(photo), sigma_hat.cpu().to(photo.dtype), (photo.shape[2], photo.shape[3]))
 
 
 def feature_channels(layer: nn.Module) -> int:

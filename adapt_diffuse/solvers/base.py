@@ -70,7 +70,8 @@ def solve(
     Returns:
         The clean latents (B, C, h, w).
     """
-    table, lengths = align([schedule.to(x.device, torch.float64) for schedule in schedules])
+    # on the CPU: not every GPU has float64, and reading a level never waits for one
+    table, lengths = align([schedule.cpu().double() for schedule in schedules])
     steps = table.shape[1] - 1
     joins = steps - lengths
     x = x.clone()
@@ -81,7 +82,7 @@ def solve(
             active = indices
             part = measurement if len(active) == len(x) else measurement.select(active)
         chosen = active.to(x.device)
-        sigma, sigma_next = table[chosen, step], table[chosen, step + 1]
+        sigma, sigma_next = table[active, step], table[active, step + 1]
         noise = randn(x[chosen].shape, x, [generators[int(index)] for index in active])
         moved, z0 = solver.step(x[chosen], sigma, sigma_next, prior, part, noise)
         x[chosen] = moved
