@@ -35,7 +35,7 @@ WHAT = {
     "scheduler": ("noise schedule of the diffusion model (the LDM schedule, 1000 levels)", "as unet"),
     "severity": (
         "severity encoder, copy of the autoencoder's encoder with a log-sigma head",
-        "python -m adapt_diffuse train-severity --images PHOTOS --out runs/{name} --family {family} --steps 1500 "
+        "python -m adapt_diffuse train-severity --images PHOTOS --out runs/{name} --family {family} --steps {steps} "
         "--learning-rate 6e-4 --validate-every 250",
     ),
 }
@@ -58,6 +58,13 @@ def export_encoder(source: Path) -> None:
     write_safetensors(WEIGHTS / source.name, {key: value.half() for key, value in tensors.items()}, metadata)
 
 
+def steps_of(path: Path) -> int | None:
+    """How many steps a severity encoder was trained for; None for other files."""
+    if not path.stem.startswith("severity"):
+        return None
+    return json.loads(read_safetensors(path)[1]["training"])["steps"]
+
+
 def write_manifest() -> None:
     entries = {}
     for path in sorted(p for p in WEIGHTS.rglob("*") if p.suffix in (".safetensors", ".json")):
@@ -70,7 +77,7 @@ def write_manifest() -> None:
             "sha256": sha256_of(path),
             "bytes": path.stat().st_size,
             "what": what,
-            "made_by": made_by.format(name=path.name, family=family),
+            "made_by": made_by.format(name=path.name, family=family, steps=steps_of(path)),
         }
     (WEIGHTS / "manifest.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 
