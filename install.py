@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PYTHON, TORCH, COMFYUI, DIFFUSERS = (3, 10), (2, 4), (0, 25), (0, 32)
+PYTHON, TORCH, COMFYUI, DIFFUSERS = (3, 10), (2, 4), (0, 25, 0), (0, 32)
 
 
 def numbers(text: str) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ def test_the_hosts_version_is_found(pack, tmp_path):
 )
 def test_an_old_comfyui_is_named(pack, version, told):
     host(pack, version)
-    sentence = f"ComfyUI {version} is older than 0.25: update ComfyUI."
+    sentence = f"ComfyUI {version} is older than 0.25.0: update ComfyUI."
     assert (sentence in install.problems(pack)) == told
 
 
