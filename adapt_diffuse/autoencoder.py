@@ -104,6 +104,14 @@ def latent_space_of(autoencoder: Any) -> LatentSpace:
     )
 
 
+def autoencoder_folder(model: Path) -> Path:
+    """Where a diffusers latent diffusion model keeps its autoencoder. Raises AdaptDiffuseError where it has none."""
+    for name in ("vae", "vqvae"):
+        if (model / name).is_dir():
+            return model / name
+    raise AdaptDiffuseError(f"There is neither vae nor vqvae in {model}: is it a diffusers model folder?")
+
+
 def load_autoencoder(folder: str | Path) -> nn.Module:
     """A diffusers autoencoder from its folder (config.json and safetensors), float32, frozen, in evaluation mode.
 

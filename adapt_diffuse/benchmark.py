@@ -16,6 +16,7 @@ from .degradation import Degradation, measure
 from .degradation.families import Family, GaussianBlurFamily, MissingPixelsFamily
 from .errors import AdaptDiffuseError
 from .hosts.diffusers import DiffusersPrior
+from .measurement import Measurement
 from .metrics import psnr, ssim
 from .padding import pad_to_multiple
 from .restore import Restoration, StartSettings, generators_for, restore
@@ -114,8 +115,6 @@ def run_method(
 
 def _untouched(method: str, truth: Tensor, y: Tensor, degradation: Degradation, prior: DiffusersPrior) -> Restoration:
     """The photo as it is ("damaged"), or the true one through the autoencoder ("ceiling")."""
-    from .measurement import Measurement
-
     height, width = truth.shape[2:]
     with torch.no_grad():
         if method == "damaged":

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from .errors import AdaptDiffuseError
-from .images import read_photo, to_pil
+from .images import centre_crop, read_photo, to_pil
 
 
 class PhotoCrops:
@@ -54,8 +54,6 @@ class PhotoCrops:
 
     def centres(self) -> Tensor:
         """The centre crop of every photo: (n, 3, size, size) on [0, 1]."""
-        from .images import centre_crop
-
         return torch.stack([centre_crop(photo, self.size) for photo in self.photos]).float() / 255
 
 

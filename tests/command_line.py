@@ -8,6 +8,23 @@ from typing import Any
 
 from adapt_diffuse.cli import main
 
+# the keys of a benchmark's row
+ROW = {
+    "task",
+    "method",
+    "images",
+    "psnr",
+    "ssim",
+    "denoiser_forwards",
+    "denoiser_backwards",
+    "decoder_forwards",
+    "decoder_backwards",
+    "encoder_passes",
+    "seconds",
+    "sigma_hat_mean",
+    "residual",
+}
+
 
 def call(*arguments: object) -> int:
     """The exit code of ``python -m adapt_diffuse`` with these arguments."""

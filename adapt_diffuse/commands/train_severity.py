@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..autoencoder import load_autoencoder
+from ..autoencoder import autoencoder_folder, load_autoencoder
 from ..bundled import bundled_model
 from ..checkpoints import device_of
 from ..degradation.families import FAMILIES, Family, family_from_json
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     )
     family = parse_family(args.family, args.noise_std)
     folder = args.model or bundled_model()
-    autoencoder = load_autoencoder(folder / ("vqvae" if (folder / "vqvae").is_dir() else "vae"))
+    autoencoder = load_autoencoder(autoencoder_folder(folder))
     train, validation = load_crops(args, settings)
     training = SeverityTraining(
         autoencoder, family, train, validation.centres(), settings, args.out, device_of(args.device)

@@ -10,7 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..autoencoder import decode_raw, downsampling, encode_raw, latent_channels, load_autoencoder, read_config
+from ..autoencoder import (
+    autoencoder_folder,
+    decode_raw,
+    downsampling,
+    encode_raw,
+    latent_channels,
+    load_autoencoder,
+    read_config,
+)
 from ..errors import AdaptDiffuseError
 from ..padding import pad_to_multiple
 from ..prior import timestep_of, unknown_prediction
@@ -71,13 +79,6 @@ def load_diffusers(folder: str | Path) -> HostModel:
         vae = make_vae(autoencoder)
         model = make_model(folder, autoencoder)
     return HostModel(model, vae, [[torch.zeros(1, 1, 1), {}]])
-
-
-def autoencoder_folder(folder: Path) -> Path:
-    for name in ("vae", "vqvae"):
-        if (folder / name).is_dir():
-            return folder / name
-    raise AdaptDiffuseError(f"There is neither vae nor vqvae in {folder}: it is no diffusers latent diffusion model.")
 
 
 def make_model(folder: Path, autoencoder: Any) -> Any:

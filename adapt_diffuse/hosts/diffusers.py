@@ -8,7 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..autoencoder import build, decode_raw, encode_raw, latent_channels, latent_space_of, load_autoencoder, read_config
+from ..autoencoder import (
+    autoencoder_folder,
+    build,
+    decode_raw,
+    encode_raw,
+    latent_channels,
+    latent_space_of,
+    load_autoencoder,
+    read_config,
+)
 from ..checkpoints import load_diffusers_weights
 from ..errors import AdaptDiffuseError
 from ..latent_space import LatentSpace
@@ -48,8 +57,7 @@ class DiffusersPrior:
         folder = Path(folder)
         if not folder.is_dir():
             raise AdaptDiffuseError(f"There is no model folder {folder}.")
-        part = "vqvae" if (folder / "vqvae").is_dir() else "vae"
-        autoencoder = load_autoencoder(folder / part)
+        autoencoder = load_autoencoder(autoencoder_folder(folder))
         unet = load_unet(folder / "unet")
         scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
         prediction = scheduler.get("prediction_type", "epsilon")

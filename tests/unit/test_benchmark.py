@@ -12,6 +12,7 @@ from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.metrics import psnr, ssim
 from adapt_diffuse.padding import pad_to_multiple
 from adapt_diffuse.restore import StartSettings, generators_for, restore
+from tests.command_line import ROW
 from tests.models import drawn_batch
 from tests.reference import relative_error
 
@@ -45,23 +46,6 @@ def test_the_fixed_blur_has_one_level():
     photos_damaged = damage("gaussian-blur-fixed", photos(3), seed=0, noise_std=0.0)
     assert photos_damaged.level.tolist() == [3.0] * 3
     assert torch.allclose(photos_damaged.y, GaussianBlur(3.0)(photos(3)), rtol=0, atol=1e-14)
-
-
-ROW = {
-    "task",
-    "method",
-    "images",
-    "psnr",
-    "ssim",
-    "denoiser_forwards",
-    "denoiser_backwards",
-    "decoder_forwards",
-    "decoder_backwards",
-    "encoder_passes",
-    "seconds",
-    "sigma_hat_mean",
-    "residual",
-}
 
 
 @pytest.mark.parametrize("task", TASKS)

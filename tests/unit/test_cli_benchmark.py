@@ -7,23 +7,8 @@ from PIL import Image
 
 from adapt_diffuse.benchmark import METHODS, TASKS
 from adapt_diffuse.commands.benchmark import spread
-from tests.command_line import call, model, one_sentence, strict_json
+from tests.command_line import ROW, call, model, one_sentence, strict_json
 
-ROW = {
-    "task",
-    "method",
-    "images",
-    "psnr",
-    "ssim",
-    "denoiser_forwards",
-    "denoiser_backwards",
-    "decoder_forwards",
-    "decoder_backwards",
-    "encoder_passes",
-    "seconds",
-    "sigma_hat_mean",
-    "residual",
-}
 SEVERITY_ROW = {"pearson_blur", "spearman_blur", "pearson_error", "spearman_error"}
 
 
