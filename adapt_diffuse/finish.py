@@ -21,7 +21,8 @@ def paste_known(image: Tensor, measurement: Measurement) -> Tensor:
         AdaptDiffuseError: a degradation that loses no pixel, or changes those that it keeps.
     """
     known = known_pixels(measurement)
-    if bool(known.all()) or not torch.equal(measurement.degradation(image)[known], image[known]):
+    same_size = known.shape == image.shape
+    if not same_size or bool(known.all()) or not torch.equal(measurement.degradation(image)[known], image[known]):
         raise AdaptDiffuseError(
             "Known pixels can be kept only where the damage is missing pixels and nothing else: switch that off."
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .degradation import Degradation
+from .degradation import Degradation, noise_levels
 from .errors import AdaptDiffuseError
 
 
@@ -15,7 +15,8 @@ from .errors import AdaptDiffuseError
 class Measurement:
     """``y = A(x) + n``: the photo, at its own size, and its degradation.
 
-    The restored image may be larger than the photo (padded to the latent grid): its upper left part is the photo.
+    The image that it is of has ``image_size``. A restored one may be larger (padded to the latent grid): its upper left
+    part counts.
 
     Attributes:
         y: (B, 3, H, W) on [0, 1], unobserved values zero.
@@ -39,9 +40,18 @@ class Measurement:
             raise AdaptDiffuseError("The photo has pixels that are NaN or infinite; repair it before restoring.")
         return cls(y, degradation)
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the image; the photo's own, except where it was made smaller."""
+        return self.degradation.image_size(self.y.shape[2], self.y.shape[3])
+
+    def start_image(self) -> Tensor:
+        """The photo at the image's size, for an encoder."""
+        return self.degradation.start_image(self.y)
+
     def residual(self, image: Tensor) -> Tensor:
         """``y - A(image)`` on [0, 1], zero where nothing was observed; the padding of ``image`` is cut off."""
-        height, width = self.y.shape[2:]
+        height, width = self.image_size
         return self.y - self.degradation(image[:, :, :height, :width])
 
     def count(self) -> Tensor:
@@ -54,7 +64,7 @@ class Measurement:
         Infinite where the degradation has no noise.
         """
         norm = self.residual(image).flatten(1).norm(dim=1).cpu().double()
-        return norm / (self.degradation.noise_std * self.count().sqrt())
+        return norm / (noise_levels(self.degradation, len(norm)) * self.count().sqrt())
 
     def select(self, indices: Tensor) -> Measurement:
         """The measurements ``indices`` (n,) of the batch."""

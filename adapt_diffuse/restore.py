@@ -36,7 +36,7 @@ class Restoration:
     """What came out.
 
     Attributes:
-        image: (B, 3, H, W) on [0, 1], the photo's size.
+        image: (B, 3, H, W) on [0, 1]; the photo's size, or the one that it had before it was made smaller.
         severity: what the encoder said; None for a start from pure noise.
         sigma_start: (B,) level of the first step; 0 where no diffusion ran.
         steps: (B,) number of solver steps of each photo.
@@ -94,13 +94,13 @@ def restore(
     levels = prior.sigmas
     severity, z0 = None, None
     if encoder is not None:
-        severity = encoder.predict(measurement.y, prior.multiple)
+        severity = encoder.predict(measurement.start_image(), prior.multiple)
         counted.cost.encoder_passes += len(photo)
         noise = over_image(start_noise(severity.sigma_hat, start.noise_correction), severity.z_hat)
         first = start_sigma(severity.sigma_hat, levels, start.noise_correction, start.mode, start.rounding)
         z0 = severity.z_hat
     else:
-        latent = prior.encode(pad_to_multiple(measurement.y[:1], prior.multiple))
+        latent = prior.encode(pad_to_multiple(measurement.start_image()[:1], prior.multiple))
         z0 = latent.new_zeros(len(photo), *latent.shape[1:])
         first = levels[-1:].expand(len(photo))
         noise = over_image(first, z0)
@@ -112,7 +112,8 @@ def restore(
         steps = torch.tensor([len(schedule) - 1 for schedule in schedules])
         z0 = solve(solver, counted, measurement, x, schedules, generators, callback)
     with torch.no_grad():
-        image = counted.decode(z0)[:, :, : photo.shape[2], : photo.shape[3]]
+        height, width = measurement.image_size
+        image = counted.decode(z0)[:, :, :height, :width]
         if not bool(torch.isfinite(image).all()):
             raise AdaptDiffuseError("The restoration diverged: use a smaller step size (eta), or more steps.")
         image = image.clamp(0, 1)

@@ -1,23 +1,40 @@
 """Degradations ``y = A(x) + n``: operators, noise, and random families of them."""
 
-from .base import Degradation, LinearDegradation, measure, randn
+from .base import Degradation, LinearDegradation, measure, noise_levels, randn
 from .blur import GaussianBlur
+from .camera import CameraBlur
+from .chain import Chain, PerImage, chain
 from .families import FAMILIES, Family, family_from_json, family_to_json
-from .missing import MissingPixels, RandomMissingPixels, random_mask
+from .jpeg import Jpeg
+from .missing import MissingBox, MissingPixels, RandomMissingPixels, random_mask
+from .motion import MotionBlur
+from .noise import Noise
+from .resize import Downscale, LowResolution
 from .spec import DEGRADATIONS, parse_degradation
 
 __all__ = [
     "DEGRADATIONS",
     "FAMILIES",
+    "CameraBlur",
+    "Chain",
     "Degradation",
+    "Downscale",
     "Family",
     "GaussianBlur",
+    "Jpeg",
     "LinearDegradation",
+    "LowResolution",
+    "MissingBox",
     "MissingPixels",
+    "MotionBlur",
+    "Noise",
+    "PerImage",
     "RandomMissingPixels",
+    "chain",
     "family_from_json",
     "family_to_json",
     "measure",
+    "noise_levels",
     "parse_degradation",
     "random_mask",
     "randn",

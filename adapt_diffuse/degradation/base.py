@@ -18,11 +18,13 @@ Generators = torch.Generator | Sequence[torch.Generator]
 class Degradation(Protocol):
     """The operator A of ``y = A(x) + n``, with the noise level of n.
 
-    Images and measurements are (B, 3, H, W) in [0, 1]; ``noise_std`` is in the same unit. Parameters of an operator
-    are one number for the whole batch or one per image. Calling it is differentiable in the image.
+    Images and measurements are (B, 3, H, W) in [0, 1]; ``noise_std`` is in the same unit. Parameters of an operator,
+    ``noise_std`` among them, are one number for the whole batch or one per image. Calling it is differentiable in the
+    image. A measurement may be smaller than its image.
     """
 
-    noise_std: float
+    @property
+    def noise_std(self) -> float | Tensor: ...
 
     def __call__(self, image: Tensor) -> Tensor:
         """The noise-free measurement A(x)."""
@@ -40,14 +42,36 @@ class Degradation(Protocol):
         """The operator of the images ``indices`` (n,) of the batch."""
         ...
 
+    def image_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the images whose measurements are ``height`` x ``width``."""
+        ...
+
+    def start_image(self, y: Tensor) -> Tensor:
+        """``y`` brought to the image's size: what an encoder, which wants an image, is shown."""
+        ...
+
 
 @runtime_checkable
 class LinearDegradation(Degradation, Protocol):
     """A degradation whose A is linear."""
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """A^T y: the transpose of A, borders included."""
+        """A^T y, borders included: the transpose of A on images of ``image_size``."""
         ...
+
+
+class SameSize:
+    """Mixin of the operators whose measurement is as large as the image."""
+
+    def image_size(self, height: int, width: int) -> tuple[int, int]:
+        return height, width
+
+    def start_image(self, y: Tensor) -> Tensor:
+        return y
+
+
+class Pixelwise:
+    """Mixin that marks operators which treat every pixel by itself: one lost before them is lost after them."""
 
 
 class Dense:
@@ -88,7 +112,13 @@ def measure(image: Tensor, degradation: Degradation, generators: Generators) -> 
         generators: CPU generators, one for the batch or one per image.
     """
     clean = degradation(image)
-    return degradation.observed(clean + degradation.noise_std * randn(clean.shape, clean, generators))
+    noise_std = noise_levels(degradation, len(clean)).to(clean.device, clean.dtype).reshape(-1, 1, 1, 1)
+    return degradation.observed(clean + noise_std * randn(clean.shape, clean, generators))
+
+
+def noise_levels(degradation: Degradation, count: int) -> Tensor:
+    """The noise_std of each of ``count`` images, (B,) float64 on the CPU."""
+    return torch.as_tensor(degradation.noise_std, dtype=torch.float64).cpu().expand(count)
 
 
 def check_noise_std(noise_std: float) -> float:
@@ -96,6 +126,30 @@ def check_noise_std(noise_std: float) -> float:
     if not 0 <= noise_std <= 1:
         raise AdaptDiffuseError(f"noise_std must be between 0 and 1 (images are in [0, 1]), not {noise_std:g}.")
     return float(noise_std)
+
+
+def parameter(values: float | Tensor, low: float, high: float, what: str) -> Tensor:
+    """An operator's number, or numbers (B,), as float64 (1 or B,) of its own.
+
+    Raises:
+        AdaptDiffuseError: a value outside [low, high], or NaN; ``what`` begins the sentence.
+    """
+    checked = torch.as_tensor(values, dtype=torch.float64).detach().flatten().clone()
+    if not bool(((checked >= low) & (checked <= high)).all()):
+        raise AdaptDiffuseError(f"{what} must be between {low:g} and {high:g}, not {values}.")
+    return checked
+
+
+def whole(values: Tensor, what: str) -> Tensor:
+    """``values`` as int64; an AdaptDiffuseError, begun by ``what``, where one is no whole number."""
+    if not torch.equal(values, values.round()):
+        raise AdaptDiffuseError(f"{what} must be a whole number, not {values.tolist()}.")
+    return values.long()
+
+
+def in_float(image: Tensor) -> Tensor:
+    """``image`` in a dtype of at least float32, for operators that half precision is too coarse for."""
+    return image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
 
 
 def per_image(values: Tensor, indices: Tensor) -> Tensor:

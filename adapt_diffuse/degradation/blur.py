@@ -10,7 +10,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import Dense, check_noise_std, per_image
+from .base import Dense, SameSize, check_noise_std, per_image
 
 MAX_STD = 50.0
 TRUNCATE = 6.0  # kernels end at six standard deviations, as in the paper's 61 x 61 kernel for std up to 5
@@ -58,7 +58,7 @@ def _grouped(image: Tensor, taps: Tensor, axis: int, convolve: Callable[..., Ten
     return rearrange(out, "1 (b c) h w -> b c h w", b=batch)
 
 
-class GaussianBlur(Dense):
+class GaussianBlur(Dense, SameSize):
     """Gaussian blur with reflected borders; equals the paper's 61 x 61 kernel for std up to 5.
 
     Args:

@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import Degradation, Generators, check_noise_std, rand
+from .base import Generators, check_noise_std
 from .blur import MAX_STD, GaussianBlur
-from .missing import MAX_DROP, MissingPixels, random_mask
+from .camera import MAX_GAIN, CameraBlur
+from .jpeg import Jpeg
+from .kernel_blur import MAX_LENGTH
+from .missing import MAX_DROP, MissingPixels, box_mask, random_mask
+from .mixed import MixedFamily
+from .motion import MotionBlur
+from .noise import Noise
+from .resize import MAX_FACTOR, LowResolution
+from .sampling import Family, Shape, check_range, check_whole, uniform, uniform_whole
 
-Shape = tuple[int, int, int, int]
-
-
-class Family(Protocol):
-    """A distribution of degradations."""
-
-    @property
-    def noise_std(self) -> float: ...
-
-    def sample(self, shape: Shape, generators: Generators) -> tuple[Degradation, Tensor]:
-        """One degradation per image of a batch (B, 3, H, W), as one operator, and the level (B,) of each.
-
-        The level is the number that a severity should follow: the blur's std, the fraction of lost pixels.
-        With one generator per image, image i gets what it would get alone.
-        """
-        ...
-
-
-def _uniform(low: float, high: float, count: int, generators: Generators) -> Tensor:
-    return low + (high - low) * rand((count,), generators, torch.float64)
-
-
-def _check_range(name: str, low: float, high: float, limit: float) -> None:
-    if not 0 <= low <= high <= limit:
-        raise AdaptDiffuseError(
-            f"{name}_min and {name}_max must rise between 0 and {limit:g}, not be {low:g} and {high:g}."
-        )
+__all__ = ["FAMILIES", "Family", "family_from_json", "family_to_json"]
 
 
 @dataclass(frozen=True)
@@ -51,12 +33,50 @@ class GaussianBlurFamily:
     noise_std: float = 0.05
 
     def __post_init__(self) -> None:
-        _check_range("std", self.std_min, self.std_max, MAX_STD)
+        check_range("std", self.std_min, self.std_max, MAX_STD)
         check_noise_std(self.noise_std)
 
     def sample(self, shape: Shape, generators: Generators) -> tuple[GaussianBlur, Tensor]:
-        std = _uniform(self.std_min, self.std_max, shape[0], generators)
+        std = uniform(self.std_min, self.std_max, shape[0], generators)
         return GaussianBlur(std, self.noise_std), std
+
+
+@dataclass(frozen=True)
+class MotionBlurFamily:
+    """Motion blur of a length uniform in [length_min, length_max] pixels, in any direction; the level is the length."""
+
+    length_min: float = 1.0
+    length_max: float = 20.0
+    noise_std: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_range("length", self.length_min, self.length_max, MAX_LENGTH)
+        check_noise_std(self.noise_std)
+
+    def sample(self, shape: Shape, generators: Generators) -> tuple[MotionBlur, Tensor]:
+        length = uniform(self.length_min, self.length_max, shape[0], generators)
+        angle = uniform(0, 180, shape[0], generators)
+        return MotionBlur(length, angle, self.noise_std), length
+
+
+@dataclass(frozen=True)
+class CameraBlurFamily:
+    """Random camera shakes, uniform in [extent_min, extent_max] pixels across; the level is the extent."""
+
+    extent_min: float = 1.0
+    extent_max: float = 20.0
+    gain: float = 1.2
+    noise_std: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_range("extent", self.extent_min, self.extent_max, MAX_LENGTH)
+        if not 0.1 <= self.gain <= MAX_GAIN:
+            raise AdaptDiffuseError(f"gain must be between 0.1 and {MAX_GAIN:g}, not {self.gain:g}.")
+        check_noise_std(self.noise_std)
+
+    def sample(self, shape: Shape, generators: Generators) -> tuple[CameraBlur, Tensor]:
+        extent = uniform(self.extent_min, self.extent_max, shape[0], generators)
+        return CameraBlur.shaken(extent, generators, self.gain, self.noise_std), extent
 
 
 @dataclass(frozen=True)
@@ -68,17 +88,101 @@ class MissingPixelsFamily:
     noise_std: float = 0.05
 
     def __post_init__(self) -> None:
-        _check_range("drop", self.drop_min, self.drop_max, MAX_DROP)
+        check_range("drop", self.drop_min, self.drop_max, MAX_DROP)
         check_noise_std(self.noise_std)
 
     def sample(self, shape: Shape, generators: Generators) -> tuple[MissingPixels, Tensor]:
-        drop = _uniform(self.drop_min, self.drop_max, shape[0], generators)
+        drop = uniform(self.drop_min, self.drop_max, shape[0], generators)
         return MissingPixels(random_mask(shape, drop, generators), self.noise_std), drop
 
 
-FAMILIES: dict[str, type[GaussianBlurFamily] | type[MissingPixelsFamily]] = {
+@dataclass(frozen=True)
+class MissingBoxFamily:
+    """A lost box anywhere, its sides a part of the photo's, uniform in [side_min, side_max]; the level is that part."""
+
+    side_min: float = 0.2
+    side_max: float = 0.6
+    noise_std: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_range("side", self.side_min, self.side_max, MAX_DROP)
+        check_noise_std(self.noise_std)
+
+    def sample(self, shape: Shape, generators: Generators) -> tuple[MissingPixels, Tensor]:
+        count, _, height, width = shape
+        side = uniform(self.side_min, self.side_max, count, generators)
+        down, right = uniform(0, 1, count, generators), uniform(0, 1, count, generators)
+        rows, columns = (side * height).long(), (side * width).long()
+        top, left = (down * (height - rows + 1)).long(), (right * (width - columns + 1)).long()
+        boxes = torch.stack([top, left, rows, columns], 1).tolist()
+        return MissingPixels(box_mask(height, width, [tuple(box) for box in boxes]), self.noise_std), side
+
+
+@dataclass(frozen=True)
+class DownscaleFamily:
+    """Photos made smaller by a factor of factor_min, ... or factor_max, and enlarged again; the level is the factor.
+
+    They keep their size, because a batch needs one; ``Downscale.start_image`` is what they look like.
+    """
+
+    factor_min: float = 2
+    factor_max: float = 4
+    noise_std: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_range("factor", self.factor_min, self.factor_max, MAX_FACTOR, least=1)
+        check_whole("factor", self.factor_min, self.factor_max)
+        check_noise_std(self.noise_std)
+
+    def sample(self, shape: Shape, generators: Generators) -> tuple[LowResolution, Tensor]:
+        factor = uniform_whole(self.factor_min, self.factor_max, shape[0], generators)
+        return LowResolution(factor, noise_std=self.noise_std), factor
+
+
+@dataclass(frozen=True)
+class JpegFamily:
+    """JPEG of a quality uniform in [quality_min, quality_max]; the level is 100 - quality."""
+
+    quality_min: float = 5.0
+    quality_max: float = 50.0
+    noise_std: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_range("quality", self.quality_min, self.quality_max, 100, least=1)
+        check_noise_std(self.noise_std)
+
+    def sample(self, shape: Shape, generators: Generators) -> tuple[Jpeg, Tensor]:
+        quality = uniform(self.quality_min, self.quality_max, shape[0], generators)
+        return Jpeg(quality, self.noise_std), 100 - quality
+
+
+@dataclass(frozen=True)
+class NoiseFamily:
+    """Noise alone, its std uniform in [noise_min, noise_std]; the level is that std."""
+
+    noise_min: float = 0.0
+    noise_std: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_noise_std(self.noise_std)
+        if not 0 <= self.noise_min <= self.noise_std:
+            raise AdaptDiffuseError(f"noise_min must be between 0 and noise_std, not {self.noise_min:g}.")
+
+    def sample(self, shape: Shape, generators: Generators) -> tuple[Noise, Tensor]:
+        noise_std = uniform(self.noise_min, self.noise_std, shape[0], generators)
+        return Noise(noise_std), noise_std
+
+
+FAMILIES: dict[str, type[Any]] = {
     "gaussian-blur": GaussianBlurFamily,
+    "motion-blur": MotionBlurFamily,
+    "camera-blur": CameraBlurFamily,
     "missing-pixels": MissingPixelsFamily,
+    "missing-box": MissingBoxFamily,
+    "downscale": DownscaleFamily,
+    "jpeg": JpegFamily,
+    "noise": NoiseFamily,
+    "mixed": MixedFamily,
 }
 
 

@@ -1,12 +1,15 @@
-"""Missing pixels: random dropout, or a user's mask."""
+"""Missing pixels: random dropout, a box, or a user's mask."""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import Generators, check_noise_std, per_image, rand
+from .base import Generators, Pixelwise, SameSize, check_noise_std, per_image, rand
 
 MAX_DROP = 0.99
 # the same seed for mask and noise would draw both from the same numbers: the kept pixels' noise would be too small
@@ -25,7 +28,7 @@ def kept_pixels(uniform: Tensor, drop: Tensor) -> Tensor:
     return ((uniform < 1 - drop.reshape(-1, 1, 1, 1)) | last).float()
 
 
-class MissingPixels:
+class MissingPixels(SameSize, Pixelwise):
     """Pixels that are known (mask 1) or lost (mask 0), all channels together.
 
     A lost pixel carries no information: it is zero in the measurement, in the residual and in the count.
@@ -75,29 +78,23 @@ class MissingPixels:
         return self.mask
 
 
-class RandomMissingPixels:
-    """Each pixel lost with probability ``drop``; the mask follows from the seed and the photo's size.
+class SizedMask(ABC):
+    """Mixin of the operators whose mask follows from the photo's size.
 
     All photos of a batch share the mask of their size, so that a batch gives what its photos give alone.
-
-    Args:
-        drop: 0 to 0.99; the paper's task draws it from [0.70, 0.80].
-        seed: of the mask.
-        noise_std: standard deviation of the noise on the kept pixels of [0, 1] images.
     """
 
-    def __init__(self, drop: float, seed: int = 0, noise_std: float = 0.0):
-        if not 0 <= drop <= MAX_DROP:
-            raise AdaptDiffuseError(f"The fraction of dropped pixels must be between 0 and {MAX_DROP:g}, not {drop:g}.")
-        self.drop, self.seed, self.noise_std = drop, seed, check_noise_std(noise_std)
-        self._sized: dict[tuple[int, int], MissingPixels] = {}
+    noise_std: float
+    _sized: dict[tuple[int, int], MissingPixels]
+
+    @abstractmethod
+    def mask(self, height: int, width: int) -> Tensor:
+        """(1, 1, height, width), 1 where a pixel is kept."""
 
     def sized(self, height: int, width: int) -> MissingPixels:
-        """The operator with the mask of this seed for photos of one size."""
+        """The operator with the mask for photos of one size."""
         if (height, width) not in self._sized:
-            generator = torch.Generator().manual_seed(self.seed + MASK_SEED)
-            mask = random_mask((1, 1, height, width), torch.tensor([self.drop]), generator)
-            self._sized[height, width] = MissingPixels(mask, self.noise_std)
+            self._sized[height, width] = MissingPixels(self.mask(height, width), self.noise_std)
         return self._sized[height, width]
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -112,5 +109,78 @@ class RandomMissingPixels:
     def count(self, y: Tensor) -> Tensor:
         return self.sized(*y.shape[2:]).count(y)
 
+
+class RandomMissingPixels(SizedMask, SameSize, Pixelwise):
+    """Each pixel lost with probability ``drop``; the mask follows from the seed and the photo's size.
+
+    Args:
+        drop: 0 to 0.99; the paper's task draws it from [0.70, 0.80].
+        seed: of the mask.
+        noise_std: standard deviation of the noise on the kept pixels of [0, 1] images.
+    """
+
+    def __init__(self, drop: float, seed: int = 0, noise_std: float = 0.0):
+        if not 0 <= drop <= MAX_DROP:
+            raise AdaptDiffuseError(f"The fraction of dropped pixels must be between 0 and {MAX_DROP:g}, not {drop:g}.")
+        self.drop, self.seed, self.noise_std = drop, seed, check_noise_std(noise_std)
+        self._sized = {}
+
+    def mask(self, height: int, width: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed + MASK_SEED)
+        return random_mask((1, 1, height, width), torch.tensor([self.drop]), generator)
+
     def select(self, indices: Tensor) -> RandomMissingPixels:
         return self
+
+
+class MissingBox(SizedMask, SameSize, Pixelwise):
+    """A box of lost pixels, at a place that is given or follows from the seed and the photo's size.
+
+    Args:
+        height, width: of the box in pixels; 0 loses nothing.
+        top, left: its upper left pixel; None draws it.
+        seed: of a place that is drawn.
+        noise_std: standard deviation of the noise on the kept pixels of [0, 1] images.
+
+    Raises:
+        AdaptDiffuseError: a negative size or place, or, when it is used, a photo that does not hold the box.
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        top: int | None = None,
+        left: int | None = None,
+        seed: int = 0,
+        noise_std: float = 0.0,
+    ):
+        if min(height, width, top or 0, left or 0) < 0:
+            raise AdaptDiffuseError("The box of missing pixels needs a height, width, top and left of 0 or more.")
+        self.height, self.width, self.top, self.left, self.seed = height, width, top, left, seed
+        self.noise_std = check_noise_std(noise_std)
+        self._sized = {}
+
+    def mask(self, height: int, width: int) -> Tensor:
+        where = rand((2,), torch.Generator().manual_seed(self.seed + MASK_SEED), torch.float64)
+        free = torch.tensor([height - self.height + 1, width - self.width + 1])
+        drawn = (where * free).long().tolist()
+        top = drawn[0] if self.top is None else self.top
+        left = drawn[1] if self.left is None else self.left
+        if bool((free < 1).any()) or top + self.height > height or left + self.width > width:
+            raise AdaptDiffuseError(
+                f"The box of missing pixels, {self.width} x {self.height} from ({left}, {top}) on, leaves the photo of "
+                f"{width} x {height}: make it smaller."
+            )
+        return box_mask(height, width, [(top, left, self.height, self.width)])
+
+    def select(self, indices: Tensor) -> MissingBox:
+        return self
+
+
+def box_mask(height: int, width: int, boxes: Sequence[tuple[int, int, int, int]]) -> Tensor:
+    """Masks (n, 1, height, width), 1 outside of the n boxes (top, left, height, width)."""
+    mask = torch.ones(len(boxes), 1, height, width)
+    for plane, (top, left, rows, columns) in zip(mask, boxes, strict=True):
+        plane[:, top : top + rows, left : left + columns] = 0
+    return mask

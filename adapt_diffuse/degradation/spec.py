@@ -1,48 +1,107 @@
-"""The registry of degradations, and their names as text: ``gaussian-blur:std=3.0``."""
+"""The registry of degradations, and their names as text: ``gaussian-blur:std=3.0``, ``downscale|jpeg:quality=30``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 
 from ..errors import AdaptDiffuseError
 from .base import Degradation
 from .blur import GaussianBlur
-from .missing import MissingPixels, RandomMissingPixels
+from .camera import CameraBlur
+from .chain import chain
+from .jpeg import Jpeg
+from .missing import MissingBox, MissingPixels, RandomMissingPixels
+from .motion import MotionBlur
+from .noise import Noise
+from .resize import Downscale
+
+TEXTS = ("file", "filter")  # options that are no numbers
 
 
-def _missing_pixels(noise_std: float, drop: float = 0.75, seed: float = 0) -> RandomMissingPixels:
+def _whole(name: str, value: float) -> int:
     # larger whole numbers are not exact in the text's floating point
-    if not 0 <= seed < 2**53 or seed != int(seed):
-        raise AdaptDiffuseError(f"The seed of missing-pixels must be a whole number from 0 on, not {seed:g}.")
-    return RandomMissingPixels(drop, int(seed), noise_std)
-
-
-def _mask(noise_std: float, file: str = "") -> MissingPixels:
-    from ..images import read_mask
-
-    if not file:
-        raise AdaptDiffuseError("The degradation mask needs a file: mask:file=MASK.png (white is kept, black is lost).")
-    return MissingPixels(read_mask(Path(file)), noise_std)
+    if not 0 <= value < 2**53 or value != int(value):
+        raise AdaptDiffuseError(f"The {name} must be a whole number from 0 on, not {value:g}.")
+    return int(value)
 
 
 def _gaussian_blur(noise_std: float, std: float = 3.0) -> GaussianBlur:
     return GaussianBlur(std, noise_std)
 
 
+def _motion_blur(noise_std: float, length: float = 9.0, angle: float = 0.0) -> MotionBlur:
+    return MotionBlur(length, angle, noise_std)
+
+
+def _camera_blur(noise_std: float, extent: float = 9.0, gain: float = 1.2, seed: float = 0) -> CameraBlur:
+    return CameraBlur.seeded(extent, _whole("seed of camera-blur", seed), gain, noise_std)
+
+
+def _missing_pixels(noise_std: float, drop: float = 0.75, seed: float = 0) -> RandomMissingPixels:
+    return RandomMissingPixels(drop, _whole("seed of missing-pixels", seed), noise_std)
+
+
+def _missing_box(
+    noise_std: float,
+    height: float = 32,
+    width: float = 32,
+    top: float | None = None,
+    left: float | None = None,
+    seed: float = 0,
+) -> MissingBox:
+    place = [None if given is None else _whole("place of missing-box", given) for given in (top, left)]
+    side = [_whole("side of missing-box", given) for given in (height, width)]
+    return MissingBox(side[0], side[1], place[0], place[1], _whole("seed of missing-box", seed), noise_std)
+
+
+def _mask(noise_std: float, file: str = "") -> MissingPixels:
+    from ..images import read_mask
+
+    if not file:
+        raise AdaptDiffuseError("The degradation mask needs a file: mask:file=MASK.png (white is lost, black is kept).")
+    return MissingPixels(1 - read_mask(Path(file)), noise_std)
+
+
+def _downscale(noise_std: float, factor: float = 4, filter: str = "bicubic") -> Downscale:
+    return Downscale(_whole("factor of downscale", factor), filter, noise_std)  # type: ignore[arg-type]
+
+
+def _jpeg(noise_std: float, quality: float = 20.0) -> Jpeg:
+    return Jpeg(quality, noise_std)
+
+
+def _noise(noise_std: float) -> Noise:
+    return Noise(noise_std)
+
+
 DEGRADATIONS: dict[str, Callable[..., Degradation]] = {
     "gaussian-blur": _gaussian_blur,
+    "motion-blur": _motion_blur,
+    "camera-blur": _camera_blur,
     "missing-pixels": _missing_pixels,
+    "missing-box": _missing_box,
     "mask": _mask,
+    "downscale": _downscale,
+    "jpeg": _jpeg,
+    "noise": _noise,
 }
 
 
 def parse_degradation(text: str, noise_std: float) -> Degradation:
-    """The degradation that ``text`` names: ``name`` or ``name:key=value,key=value``.
+    """The degradation that ``text`` names: ``name`` or ``name:key=value,key=value``, several in turn with ``|``.
+
+    Args:
+        noise_std: of the noise after the last of them; there is none between them.
 
     Raises:
         AdaptDiffuseError: an unknown name or key, or a value that is no number where one is needed.
     """
+    return reduce(chain, [_parse_one(part.strip(), noise_std) for part in text.split("|")])
+
+
+def _parse_one(text: str, noise_std: float) -> Degradation:
     name, _, options = text.partition(":")
     if name not in DEGRADATIONS:
         raise AdaptDiffuseError(f"Unknown degradation '{name}'; there are {', '.join(DEGRADATIONS)}.")
@@ -52,7 +111,7 @@ def parse_degradation(text: str, noise_std: float) -> Degradation:
         if not equals:
             raise AdaptDiffuseError(f"'{option}' in '{text}' should be key=value.")
         try:
-            values[key] = value if key == "file" else float(value)
+            values[key] = value if key in TEXTS else float(value)
         except ValueError:
             raise AdaptDiffuseError(f"'{value}' in '{text}' is not a number.") from None
     try:

@@ -1,0 +1,121 @@
+"""One degradation after the other, and another one for each photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import AdaptDiffuseError
+from .base import Degradation, LinearDegradation, Pixelwise, noise_levels, per_image
+
+
+def chain(first: Degradation, second: Degradation) -> Chain:
+    """``y = second(first(x)) + n``, linear where both are.
+
+    The noise is the second's: noise between the two is not modelled.
+    """
+    parts = (*_parts(first), *_parts(second))
+    kind = LinearChain if all(isinstance(part, LinearDegradation) for part in parts) else Chain
+    return kind(parts, second.noise_std)
+
+
+def _parts(degradation: Degradation) -> tuple[Degradation, ...]:
+    return degradation.parts if isinstance(degradation, Chain) else (degradation,)
+
+
+class Chain:
+    """Degradations one after the other; make it with ``chain``, which knows whether it is linear.
+
+    What is lost at the end, or before steps that treat every pixel by itself, is unobserved. What is lost earlier is
+    smeared over its neighbours, so every value tells something.
+
+    Args:
+        parts: in the order in which they happened.
+        noise_std: of the noise after the last.
+    """
+
+    def __init__(self, parts: tuple[Degradation, ...], noise_std: float | Tensor):
+        self.parts, self.noise_std = parts, noise_std
+
+    def __call__(self, image: Tensor) -> Tensor:
+        for part in self.parts:
+            image = part(image)
+        return image
+
+    def observed(self, y: Tensor) -> Tensor:
+        for part in reversed(self.parts):
+            y = part.observed(y)
+            if not isinstance(part, Pixelwise):
+                break
+        return y
+
+    def count(self, y: Tensor) -> Tensor:
+        return self.observed(torch.ones_like(y)).flatten(1).double().sum(1).cpu()
+
+    def select(self, indices: Tensor) -> Chain:
+        noise_std = self.noise_std
+        if isinstance(noise_std, Tensor):
+            noise_std = per_image(noise_std, indices)
+        return type(self)(tuple(part.select(indices) for part in self.parts), noise_std)
+
+    def image_size(self, height: int, width: int) -> tuple[int, int]:
+        for part in reversed(self.parts):
+            height, width = part.image_size(height, width)
+        return height, width
+
+    def start_image(self, y: Tensor) -> Tensor:
+        for part in reversed(self.parts):
+            y = part.start_image(y)
+        return y
+
+
+class LinearChain(Chain):
+    """A chain of linear degradations."""
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        for part in reversed(self.parts):
+            assert isinstance(part, LinearDegradation)
+            y = part.adjoint(y)
+        return y
+
+
+class PerImage:
+    """A degradation of its own for each photo of a batch; all keep the photo's size.
+
+    Args:
+        degradations: B of them, each for a single photo.
+    """
+
+    def __init__(self, degradations: Sequence[Degradation]):
+        self.degradations = tuple(degradations)
+        self.noise_std: float | Tensor = torch.cat([noise_levels(one, 1) for one in self.degradations])
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return torch.cat([one(part) for one, part in self._pairs(image)])
+
+    def observed(self, y: Tensor) -> Tensor:
+        return torch.cat([one.observed(part) for one, part in self._pairs(y)])
+
+    def count(self, y: Tensor) -> Tensor:
+        return torch.cat([one.count(part) for one, part in self._pairs(y)])
+
+    def select(self, indices: Tensor) -> PerImage:
+        chosen = PerImage([self.degradations[int(index)] for index in indices])
+        noise_std = self.noise_std
+        chosen.noise_std = per_image(noise_std, indices) if isinstance(noise_std, Tensor) else noise_std
+        return chosen
+
+    def image_size(self, height: int, width: int) -> tuple[int, int]:
+        return self.degradations[0].image_size(height, width)
+
+    def start_image(self, y: Tensor) -> Tensor:
+        return torch.cat([one.start_image(part) for one, part in self._pairs(y)])
+
+    def _pairs(self, image: Tensor) -> list[tuple[Degradation, Tensor]]:
+        if len(self.degradations) != len(image):
+            raise AdaptDiffuseError(
+                f"There are {len(self.degradations)} degradations for {len(image)} photos: give one per photo."
+            )
+        return list(zip(self.degradations, image.split(1), strict=True))
