@@ -1,5 +1,6 @@
-"""Intervals, calibration and normality of per-photo numbers, against answers that are known."""
+"""Intervals, calibration and normality of per-photo numbers, against answers that are known, and their figures."""
 
+import json
 import math
 
 import numpy as np
@@ -17,6 +18,7 @@ from adapt_diffuse.statistics import (
     qq_points,
     standardised_errors,
 )
+from benchmarks import figures
 
 
 def normal(count, seed=0):
@@ -160,3 +162,112 @@ def test_quantiles_of_a_normal_lie_on_the_line():
     theory, observed = qq_points([1, 2, 3, 4, 5], count=3)
     assert observed.tolist() == [2, 3, 4]
     assert theory.tolist() == pytest.approx([-0.6744897501960817, 0, 0.6744897501960817], rel=1e-12)
+
+
+# Figures
+
+
+def result_rows(count=24, task="gaussian-blur-varying"):
+    """Rows as the benchmark writes them: quality falls with the level, sigma_hat is the true error but for a factor."""
+    level = np.linspace(0.3, 3, count)
+    noise = normal(count)
+    severity = {"sigma_hat": 0.1 * level, "true_error": 0.2 * level, "level": level}
+    rows = [{"task": task, "method": "severity", "photos": by_photo(severity)}]
+    for method, calls, gain in (("damaged", 0, -5), ("ceiling", 0, 5), ("ae", 0, 0), ("flash-ldps", 90, 1)):
+        quality = 25 + gain - level + noise
+        columns = {"psnr": quality, "ssim": quality / 40, "haarpsi": quality / 50, **severity}
+        photos = by_photo({**columns, "denoiser_forwards": np.full(count, calls)})
+        rows.append({"task": task, "method": method, "denoiser_forwards": calls, "photos": photos})
+    return rows
+
+
+def by_photo(columns):
+    return [dict(zip(columns, map(float, row), strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def panels_of(tmp_path, *files):
+    paths = [tmp_path / f"{index}.json" for index in range(len(files))]
+    for path, rows in zip(paths, files, strict=True):
+        path.write_text(json.dumps(rows), encoding="utf-8")
+    return figures.read_panels(paths)
+
+
+def test_every_figure_is_written_with_labelled_axes(tmp_path):
+    panels = panels_of(tmp_path, result_rows(), result_rows(16, "random-inpainting"))
+    written, left_out = figures.draw(panels, tmp_path / "figures")
+    assert len(written) == 8
+    assert not left_out
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+    for figure in (
+        figures.severity_against_level(panels),
+        figures.calibration(panels),
+        figures.quality_against_cost(panels, "psnr"),
+        figures.robustness(panels, "psnr"),
+    ):
+        assert len(figure.axes) == 2
+        assert all(axes.get_xlabel() and axes.get_ylabel() and axes.get_title("left") for axes in figure.axes)
+
+
+def test_photos_are_where_their_numbers_are(tmp_path):
+    panels = panels_of(tmp_path, result_rows())
+    level = np.linspace(0.3, 3, 24)
+    (axes,) = figures.severity_against_level(panels).axes
+    assert np.allclose(axes.collections[0].get_offsets(), np.stack([level, 0.1 * level], 1))
+    assert axes.get_title("left").endswith("Pearson 1.00, Spearman 1.00")
+    assert axes.get_xlabel() == "standard deviation of the blur (px)"
+    (axes,) = figures.calibration(panels).axes
+    curve = next(line for line in axes.lines if line.get_label().startswith("bin"))
+    thirds = [float(np.sqrt(np.square(part).mean())) for part in np.split(level, 3)]
+    assert np.allclose(curve.get_xydata(), [[0.1 * each, 0.2 * each] for each in thirds])
+    assert axes.get_title("left").endswith(f"error {0.1 * np.mean(thirds):.3f}")
+
+
+def test_methods_are_where_their_cost_and_mean_are(tmp_path):
+    rows = result_rows()
+    means = {row["method"]: np.mean([photo["psnr"] for photo in row["photos"]]) for row in rows[1:]}
+    panels = panels_of(tmp_path, rows)
+    (axes,) = figures.quality_against_cost(panels, "psnr").axes
+    points = {each.get_label(): each.lines[0].get_xydata()[0] for each in axes.containers}
+    assert points.keys() == {"ae", "flash-ldps"}
+    assert points["ae"] == pytest.approx((0, means["ae"]))
+    assert points["flash-ldps"] == pytest.approx((90, means["flash-ldps"]))
+    ceiling = next(line for line in axes.lines if line.get_label().startswith("ceiling"))
+    assert set(ceiling.get_ydata()) == {means["ceiling"]}
+
+
+def test_robustness_is_the_mean_of_photos_of_similar_level(tmp_path):
+    (axes,) = figures.robustness(panels_of(tmp_path, result_rows()), "psnr").axes
+    curves = {line.get_label(): line.get_xydata() for line in axes.lines}
+    assert list(curves) == ["damaged", "ceiling", "ae", "flash-ldps"]
+    level = np.linspace(0.3, 3, 24)
+    expected = [part.mean() for part in np.split(level, 3)], [p.mean() for p in np.split(25 - level + normal(24), 3)]
+    assert np.allclose(curves["ae"], np.transpose(expected))
+
+
+def test_a_panel_compares_the_same_photos_alone(tmp_path):
+    panels = panels_of(tmp_path, result_rows(24), result_rows(16), result_rows(24))
+    assert [panel.title for panel in panels] == [f"gaussian-blur-varying, {count} photos" for count in (24, 16)]
+    assert [len(panel.rows) for panel in panels] == [5, 5]
+
+
+def test_what_the_results_do_not_hold_is_left_out_and_named(tmp_path, capsys):
+    rows = result_rows()
+    for row in rows:
+        for photo in row["photos"]:
+            photo["level"] = 3.0
+            photo.pop("haarpsi", None)
+    (tmp_path / "results.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert figures.main([str(tmp_path / "results.json"), "--out", str(tmp_path)]) == 0
+    names = {"calibration.png", "quality-against-cost-psnr.png", "quality-against-cost-ssim.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} == names
+    told = capsys.readouterr().err
+    assert all(name in told for name in ("severity-against-level", "robustness-psnr", "quality-against-cost-haarpsi"))
+
+
+@pytest.mark.parametrize("text", [None, "{", "[1]", '[{"task": "a", "method": "ae"}]'])
+def test_what_is_no_result_is_refused_in_a_sentence(tmp_path, capsys, text):
+    path = tmp_path / "results.json"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    assert figures.main([str(path), "--out", str(tmp_path)]) == 2
+    assert "is no result of the benchmark command" in capsys.readouterr().err
