@@ -7,13 +7,15 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from .commands import benchmark, degrade, demo, restore, train_severity
+from .commands import benchmark, degrade, demo, import_model, import_severity, restore, train_severity
 from .errors import AdaptDiffuseError
 
 COMMANDS = {
     "restore": restore,
     "degrade": degrade,
     "train-severity": train_severity,
+    "import-model": import_model,
+    "import-severity": import_severity,
     "benchmark": benchmark,
     "demo": demo,
 }

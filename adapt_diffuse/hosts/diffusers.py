@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..autoencoder import (
     autoencoder_folder,
@@ -23,6 +23,8 @@ from ..errors import AdaptDiffuseError
 from ..latent_space import LatentSpace
 from ..prior import PREDICTIONS, over_image, posterior_mean, timestep_of, unknown_prediction
 from ..schedule import vp_sigmas
+
+HEADS = "attention_heads"  # our key of a UNet2DModel's config.json
 
 
 class DiffusersPrior:
@@ -97,14 +99,38 @@ class DiffusersPrior:
 
 def load_unet(folder: Path) -> Any:
     """A UNet2DModel, float32, frozen. Raises AdaptDiffuseError for another class or damaged weights."""
+    return load_diffusers_weights(build_unet(read_config(folder / "config.json"), folder), folder)
+
+
+def build_unet(config: dict[str, Any], source: str | Path) -> nn.Module:
+    """A UNet2DModel with fresh weights, from the config.json that ``source`` holds.
+
+    Its attention has as many heads as ``HEADS`` says, where the config has this key: UNet2DModel itself can only have
+    so many channels per head.
+
+    Raises:
+        AdaptDiffuseError: another class, a conditional one, or a configuration that makes no model.
+    """
     from diffusers import UNet2DModel
 
-    config = read_config(folder / "config.json")
     if config.get("_class_name") != "UNet2DModel":
-        raise AdaptDiffuseError(f"The unet in {folder} is a '{config.get('_class_name')}'; supported is UNet2DModel.")
+        raise AdaptDiffuseError(f"The unet in {source} is a '{config.get('_class_name')}'; supported is UNet2DModel.")
     if config.get("num_class_embeds") is not None or config.get("class_embed_type") is not None:
-        raise AdaptDiffuseError(f"The unet in {folder} wants classes; only unconditional ones are supported.")
-    return load_diffusers_weights(build(UNet2DModel, config, folder), folder)
+        raise AdaptDiffuseError(f"The unet in {source} wants classes; only unconditional ones are supported.")
+    unet = build(UNet2DModel, {key: value for key, value in config.items() if key != HEADS}, source)
+    if (heads := config.get(HEADS)) is not None:
+        _set_heads(unet, heads, source)
+    return unet
+
+
+def _set_heads(unet: nn.Module, heads: Any, source: str | Path) -> None:
+    from diffusers.models.attention_processor import Attention
+
+    for attention in (module for module in unet.modules() if isinstance(module, Attention)):
+        if not isinstance(heads, int) or heads < 1 or attention.inner_dim % heads:
+            raise AdaptDiffuseError(f"The unet in {source} cannot have {heads} {HEADS}.")
+        attention.heads = attention.sliceable_head_dim = heads
+        attention.scale = (attention.inner_dim // heads) ** -0.5
 
 
 def alphas_cumprod_of(scheduler: dict[str, Any]) -> Tensor:
