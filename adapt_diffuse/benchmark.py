@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .cost import Cost
-from .defaults import make_solver
+from .defaults import LEVELS, make_solver
 from .degradation import Degradation, measure
 from .degradation.families import Family, GaussianBlurFamily, MissingPixelsFamily
 from .errors import AdaptDiffuseError
@@ -19,11 +19,12 @@ from .hosts.diffusers import DiffusersPrior
 from .measurement import Measurement
 from .metrics import psnr, ssim
 from .padding import pad_to_multiple
-from .restore import Restoration, StartSettings, generators_for, restore
+from .restore import Restoration, generators_for, restore
 from .severity import SeverityEncoder
 from .severity.evaluation import correlations
 from .severity.losses import error_variance
 from .solvers.base import Callback
+from .start import StartSettings
 
 # name -> (family at a noise level, name of the degradation whose step sizes and severity encoder are used)
 TASKS: dict[str, tuple[Callable[[float], Family], str]] = {
@@ -31,7 +32,8 @@ TASKS: dict[str, tuple[Callable[[float], Family], str]] = {
     "gaussian-blur-fixed": (lambda noise: GaussianBlurFamily(3.0, 3.0, noise), "gaussian-blur"),
     "random-inpainting": (lambda noise: MissingPixelsFamily(0.7, 0.8, noise), "missing-pixels"),
 }
-METHODS = ("damaged", "ceiling", "ae", "ldps", "flash-ldps", "default")
+LATENT_SOLVERS = ("ldps", "gml-dps", "psld", "resample")
+METHODS = ("damaged", "ceiling", "ae", "dps", *LATENT_SOLVERS, *(f"flash-{name}" for name in LATENT_SOLVERS), "default")
 NOISE_SEED = 1_000_003  # keeps the solver's noise apart from the degradation's
 
 
@@ -67,9 +69,10 @@ def damage(task: str, truth: Tensor, seed: int, noise_std: float = 0.05) -> Dama
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """How a method runs: a step size and noise correction instead of the tuned ones, and the start."""
+    """How a method runs: numbers instead of the tuned ones, and the start."""
 
     eta: float | None = None
+    gamma: float | None = None
     start: StartSettings = StartSettings()
 
 
@@ -97,9 +100,11 @@ def run_method(
     flash = method.startswith("flash-") or method in ("default", "ae")
     if flash and encoder is None:
         raise AdaptDiffuseError(f"The method '{method}' needs a severity encoder: give one with --severity-encoder.")
-    solver = None
+    solver, start = None, settings.start
     if method not in ("damaged", "ceiling", "ae"):
-        solver = make_solver(method.removeprefix("flash-"), TASKS[task][1], flash, settings.eta)
+        name = method.removeprefix("flash-")
+        solver = make_solver(name, TASKS[task][1], flash, settings.eta, settings.gamma)
+        start = replace(start, levels=start.levels or LEVELS.get(name, 0))
     generators = generators_for(seed + NOISE_SEED, len(photos.truth))
     results = []
     for indices in torch.arange(len(photos.truth)).split(batch):
@@ -109,7 +114,7 @@ def run_method(
             continue
         chosen = [generators[int(index)] for index in indices]
         use = encoder if flash else None
-        results.append(restore(photos.y[indices], part, prior, solver, chosen, use, settings.start, callback))
+        results.append(restore(photos.y[indices], part, prior, solver, chosen, use, start, callback))
     return _row(task, method, results, photos.truth), torch.cat([result.image for result in results])
 
 
@@ -131,6 +136,8 @@ def _untouched(method: str, truth: Tensor, y: Tensor, degradation: Degradation, 
 def _row(task: str, method: str, results: Sequence[Restoration], truth: Tensor) -> dict[str, Any]:
     image = torch.cat([result.image for result in results])
     count = len(image)
+    quality = {"psnr": psnr(image, truth), "ssim": ssim(image, truth)}
+    each = {**quality, "steps": torch.cat([result.steps for result in results])}
     cost = sum((result.cost for result in results), Cost())
     residual = float(torch.cat([result.residual for result in results]).double().mean())
     severities = [result.severity.sigma_hat for result in results if result.severity is not None]
@@ -138,13 +145,19 @@ def _row(task: str, method: str, results: Sequence[Restoration], truth: Tensor) 
         "task": task,
         "method": method,
         "images": count,
-        "psnr": float(psnr(image, truth).mean()),
-        "ssim": float(ssim(image, truth).mean()),
+        **{name: float(values.mean()) for name, values in quality.items()},
         **{field.name: getattr(cost, field.name) / count for field in fields(Cost)},
         "seconds": sum(result.seconds for result in results) / count,
         "sigma_hat_mean": float(torch.cat(severities).double().mean()) if severities else None,
         "residual": residual if math.isfinite(residual) else None,  # without noise there is none, and JSON has no inf
+        "photos": photo_rows(each),
     }
+
+
+def photo_rows(each: dict[str, Tensor]) -> list[dict[str, float]]:
+    """Columns of numbers, one per photo, as a row for each photo."""
+    columns = [values.tolist() for values in each.values()]
+    return [dict(zip(each, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 @torch.no_grad()
@@ -167,4 +180,5 @@ def severity_row(task: str, photos: Damaged, prior: DiffusersPrior, encoder: Sev
         scores[f"pearson_{name}"], scores[f"spearman_{name}"] = correlations(a, b)
     known = {key: None if math.isnan(value) else value for key, value in scores.items()}
     means = {"sigma_hat_mean": float(sigma_hat.mean()), "true_error_mean": float(true.mean())}
-    return {"task": task, "method": "severity", "images": len(sigma_hat), **known, **means}
+    each = photo_rows({"sigma_hat": sigma_hat, "true_error": true, "level": photos.level})
+    return {"task": task, "method": "severity", "images": len(sigma_hat), **known, **means, "photos": each}

@@ -1,47 +1,83 @@
-"""What the tool chooses by itself: the solver, and each solver's tuned step size."""
+"""What the tool chooses by itself: the solver, each solver's numbers, and how many levels it walks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from .errors import AdaptDiffuseError
-from .solvers import LDPS, Solver
+from .solvers import DPS, GMLDPS, LDPS, PSLD, ReSample, Solver
 
-SOLVER_NAMES = ("default", "ldps")
+SOLVER_NAMES = ("default", "ldps", "gml-dps", "psld", "resample", "dps")
+# of the model's 1000; solvers that are not named walk all of them
+LEVELS = {"resample": 500}
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """A solver's step size from pure noise and from the adaptive start (Flash), tuned on training photos."""
+    """A solver's numbers for one kind of degradation.
+
+    Attributes:
+        from_noise, flash: the step size (gamma_r of ReSample) from pure noise, and from the adaptive start.
+        gamma: weight of the solver's own term.
+    """
 
     from_noise: float
     flash: float
+    gamma: float = 0.0
 
 
 # benchmarks/README.md has the command and the figures behind each number
 TUNED: dict[tuple[str, str], Tuned] = {
-    ("ldps", "gaussian-blur"): Tuned(from_noise=3.0, flash=6.0),
-    ("ldps", "missing-pixels"): Tuned(from_noise=7.0, flash=8.0),
-    ("ldps", "mask"): Tuned(from_noise=7.0, flash=8.0),
+    ("ldps", "blur"): Tuned(from_noise=3.0, flash=6.0),
+    ("ldps", "missing"): Tuned(from_noise=7.0, flash=8.0),
+    ("gml-dps", "blur"): Tuned(from_noise=3.0, flash=6.0, gamma=0.05),
+    ("gml-dps", "missing"): Tuned(from_noise=10.0, flash=8.0, gamma=0.05),
+    ("psld", "blur"): Tuned(from_noise=2.0, flash=6.0, gamma=0.2),
+    ("psld", "missing"): Tuned(from_noise=10.0, flash=8.0, gamma=0.5),
+    ("resample", "blur"): Tuned(from_noise=400.0, flash=400.0),
+    ("resample", "missing"): Tuned(from_noise=200.0, flash=200.0),
+    ("dps", "blur"): Tuned(from_noise=1.0, flash=1.0),
+    ("dps", "missing"): Tuned(from_noise=1.0, flash=1.0),
 }
 
 
-def make_solver(name: str, degradation: str, flash: bool = True, eta: float | None = None) -> Solver:
-    """The solver ``name`` with the step size tuned for a degradation.
+def kind_of(degradation: str) -> str:
+    """Which row of numbers holds: "missing" where pixels are lost, "blur" for every other degradation."""
+    return "missing" if degradation in ("missing-pixels", "missing-box", "mask") else "blur"
 
-    "ldps" is Latent-DPS as published, with gradients through the denoiser. "default" is the tool's own choice:
-    Latent-DPS with the posterior mean held fixed, which restores as well at about half the cost.
+
+def make_solver(
+    name: str, degradation: str, flash: bool = True, eta: float | None = None, gamma: float | None = None
+) -> Solver:
+    """The solver ``name`` with the numbers tuned for a degradation.
+
+    "default" is the tool's own choice: Latent-DPS with the posterior mean held fixed, which restores as well at about
+    half the cost. The others are as published, with gradients through the denoiser.
 
     Args:
         degradation: name in the registry of degradations.
         flash: started from the severity encoder's estimate; False from pure noise.
-        eta: a step size that overrides the tuned one.
+        eta, gamma: numbers that override the tuned ones. ReSample has no eta, Latent-DPS and DPS have no gamma.
 
     Raises:
-        AdaptDiffuseError: an unknown solver.
+        AdaptDiffuseError: an unknown solver, or a number that it does not have.
     """
     if name not in SOLVER_NAMES:
         raise AdaptDiffuseError(f"Unknown solver '{name}'; there are {', '.join(SOLVER_NAMES)}.")
-    tuned = TUNED.get(("ldps", degradation), TUNED["ldps", "gaussian-blur"])
-    step_size = eta if eta is not None else (tuned.flash if flash else tuned.from_noise)
+    numbers = TUNED["ldps" if name == "default" else name, kind_of(degradation)]
+    tuned = numbers.flash if flash else numbers.from_noise
+    if name == "resample":
+        if eta is not None:
+            raise AdaptDiffuseError("The solver resample has no eta: its strength is gamma.")
+        return ReSample(gamma=tuned if gamma is None else gamma)
+    step_size = tuned if eta is None else eta
+    weight = numbers.gamma if gamma is None else gamma
+    if name == "gml-dps":
+        return GMLDPS(step_size, weight)
+    if name == "psld":
+        return PSLD(step_size, weight)
+    if gamma is not None:
+        raise AdaptDiffuseError(f"The solver {name} has no gamma.")
+    if name == "dps":
+        return DPS(step_size)
     return LDPS(step_size, through="decoder" if name == "default" else "denoiser")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,8 @@ from .measurement import Measurement
 from .prior import LatentPrior
 
 Through = Literal["denoiser", "decoder"]
+# of the posterior mean z0 (B, C, h, w) and its image on [0, 1]: (B,), already weighted
+Penalty = Callable[[Tensor, Tensor], Tensor]
 REFERENCE_VALUES = 3 * 256 * 256
 
 
@@ -22,7 +25,7 @@ class Guidance:
 
     Attributes:
         z0: (B, C, h, w) posterior mean.
-        gradient: (B, C, h, w), of the data term's norm with respect to x ("denoiser") or to z0 ("decoder").
+        gradient: (B, C, h, w), of the objective with respect to x ("denoiser") or to z0 ("decoder").
         norm: (B,) ``|y' - A'(D(z0))|`` on [-1, 1] images.
     """
 
@@ -31,14 +34,24 @@ class Guidance:
     norm: Tensor
 
 
-def data_gradient(prior: LatentPrior, measurement: Measurement, x: Tensor, sigma: Tensor, through: Through) -> Guidance:
-    """The gradient of ``|y' - A'(D(denoise(x)))|``, the per-image norm on [-1, 1] images (Latent-DPS).
+def data_gradient(
+    prior: LatentPrior,
+    measurement: Measurement,
+    x: Tensor,
+    sigma: Tensor,
+    through: Through,
+    eta: float = 1.0,
+    penalty: Penalty | None = None,
+) -> Guidance:
+    """The gradient of ``eta |y' - A'(D(z0))| + penalty(z0, D(z0))``, z0 the posterior mean; norms are per image.
 
     Args:
         x: (B, C, h, w), ``z0 + sigma eps``.
         sigma: (B,).
         through: "denoiser" differentiates with respect to x through decoder and denoiser, as published; "decoder"
             holds the posterior mean fixed and differentiates with respect to it, through the decoder alone.
+        eta: weight of the data term, whose images are on [-1, 1].
+        penalty: what else the step descends.
 
     Raises:
         AdaptDiffuseError: the gradient is missing or not finite.
@@ -52,9 +65,10 @@ def data_gradient(prior: LatentPrior, measurement: Measurement, x: Tensor, sigma
                 z0 = prior.denoise(x.detach(), sigma)
             source = z0 = z0.detach().requires_grad_()
         # [-1, 1] images double the [0, 1] residual
-        residual = 2 * measurement.residual(prior.decode(z0))
-        norm = safe_norm(residual)
-        (gradient,) = torch.autograd.grad(norm.sum(), source)
+        image = prior.decode(z0)
+        norm = safe_norm(2 * measurement.residual(image))
+        objective = eta * norm if penalty is None else eta * norm + penalty(z0, image)
+        (gradient,) = torch.autograd.grad(objective.sum(), source)
     if not bool(torch.isfinite(gradient).all()):
         raise AdaptDiffuseError(
             "The gradient of the data term is not finite: the model or the decoder overflows on this photo. "

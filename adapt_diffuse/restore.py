@@ -9,26 +9,16 @@ import torch
 from torch import Tensor
 
 from .cost import Cost, CountedPrior, peak_memory
-from .degradation import Degradation, randn
+from .degradation import Degradation
 from .errors import AdaptDiffuseError
 from .measurement import Measurement
 from .padding import pad_to_multiple
-from .prior import LatentPrior, over_image
-from .schedule import Rounding, StartMode, descend, start_noise, start_sigma
+from .prior import LatentPrior
 from .severity import Severity, SeverityEncoder
 from .solvers.base import Callback, Solver, solve
+from .start import StartSettings, flash_start, noise_start
 
 DAMAGE_SEED = 3_000_017
-
-
-@dataclass(frozen=True)
-class StartSettings:
-    """Where and how densely reverse diffusion runs; see ``schedule.start_sigma`` and ``schedule.descend``."""
-
-    noise_correction: float = 1.0
-    mode: StartMode = "matched"
-    rounding: Rounding = "continuous"
-    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,26 +81,22 @@ def restore(
     begin = time.monotonic()
     counted = CountedPrior(prior)
     measurement = Measurement.of(photo, degradation)
-    levels = prior.sigmas
-    severity, z0 = None, None
+    severity = None
     if encoder is not None:
         severity = encoder.predict(measurement.start_image(), prior.multiple)
         counted.cost.encoder_passes += len(photo)
-        noise = over_image(start_noise(severity.sigma_hat, start.noise_correction), severity.z_hat)
-        first = start_sigma(severity.sigma_hat, levels, start.noise_correction, start.mode, start.rounding)
         z0 = severity.z_hat
     else:
         latent = prior.encode(pad_to_multiple(measurement.start_image()[:1], prior.multiple))
         z0 = latent.new_zeros(len(photo), *latent.shape[1:])
-        first = levels[-1:].expand(len(photo))
-        noise = over_image(first, z0)
-
-    steps = torch.zeros(len(photo), dtype=torch.int64)
+    sigma, steps = torch.zeros(len(photo)), torch.zeros(len(photo), dtype=torch.int64)
     if solver is not None:
-        x = z0 + noise * randn(z0.shape, z0, generators)
-        schedules = [descend(float(level), levels, start.steps) for level in first]
-        steps = torch.tensor([len(schedule) - 1 for schedule in schedules])
-        z0 = solve(solver, counted, measurement, x, schedules, generators, callback)
+        if severity is not None:
+            begun = flash_start(severity, counted, start, generators)
+        else:
+            begun = noise_start(z0, counted, start, generators)
+        sigma, steps = begun.sigma, begun.steps
+        z0 = solve(solver, counted, measurement, begun.x, begun.schedules, generators, callback)
     with torch.no_grad():
         height, width = measurement.image_size
         image = counted.decode(z0)[:, :, :height, :width]
@@ -118,6 +104,5 @@ def restore(
             raise AdaptDiffuseError("The restoration diverged: use a smaller step size (eta), or more steps.")
         image = image.clamp(0, 1)
         residual = measurement.residual_ratio(image)
-    first = first if solver is not None else torch.zeros(len(photo))
     seconds = time.monotonic() - begin
-    return Restoration(image, severity, first, steps, residual, counted.cost, seconds, peak_memory())
+    return Restoration(image, severity, sigma, steps, residual, counted.cost, seconds, peak_memory())

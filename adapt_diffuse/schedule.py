@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .errors import AdaptDiffuseError
 
-StartMode = Literal["matched", "paper"]
+StartMode = Literal["matched", "paper", "published"]
 Rounding = Literal["continuous", "schedule"]
 
 
@@ -58,7 +58,8 @@ def start_sigma(
         sigmas: (n,) ascending levels of the model.
         noise_correction: c, 1.0 to 1.2 in the paper. The start latent has noise of standard deviation
             ``sqrt(c) * sigma_hat`` (``start_noise``).
-        mode: "matched" starts the schedule at the level the start latent really has, "paper" at sigma_hat.
+        mode: "matched" starts the schedule at the level the start latent really has, "paper" and "published" at
+            sigma_hat.
         rounding: "continuous" takes the level as it is, "schedule" the model's level of the discrete rule.
 
     Returns:
@@ -97,6 +98,12 @@ def descend(start: float, sigmas: Tensor, steps: int = 0) -> Tensor:
         below = below[picks.clamp_min(0)]
     ends = torch.zeros(1, dtype=torch.float64, device=levels.device)
     return torch.cat([ends + start, below, ends])
+
+
+def thin(sigmas: Tensor, count: int) -> Tensor:
+    """Every so many of the ascending ``sigmas`` (n,), about ``count`` of them, as DDIM does; 0 keeps all."""
+    stride = max(1, len(sigmas) // count) if count > 0 else 1
+    return sigmas[stride - 1 :: stride]
 
 
 def align(schedules: list[Tensor]) -> tuple[Tensor, Tensor]:

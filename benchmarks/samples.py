@@ -18,7 +18,7 @@ from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.images import to_pil, write_image
 from adapt_diffuse.restore import generators_for
 from adapt_diffuse.schedule import descend
-from adapt_diffuse.solvers import ancestral_step
+from adapt_diffuse.solvers import ddim_step
 
 
 @torch.no_grad()
@@ -32,7 +32,7 @@ def sample(prior: DiffusersPrior, count: int, size: int, steps: int, seed: int) 
     for sigma, sigma_next in tqdm(list(zip(schedule[:-1], schedule[1:], strict=True)), desc="samples", leave=False):
         each = sigma.expand(count)
         z0 = prior.denoise(x, each)
-        x = ancestral_step(x, z0, each, sigma_next.expand(count), randn(like.shape, like, generators))
+        x = ddim_step(x, z0, each, sigma_next.expand(count), randn(like.shape, like, generators))
     return prior.decode(x).clamp(0, 1)
 
 

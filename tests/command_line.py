@@ -23,6 +23,7 @@ ROW = {
     "seconds",
     "sigma_hat_mean",
     "residual",
+    "photos",
 }
 
 

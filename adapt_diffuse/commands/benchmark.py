@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..benchmark import METHODS, TASKS, Damaged, MethodSettings, damage, run_method, severity_row
 from ..bundled import default_encoder
-from ..checkpoints import write_text
+from ..checkpoints import write_safetensors, write_text
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
 from ..images import centre_crop, find_photos, read_photo, write_image
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--sheet", type=Path, help="picture of the first --sheet-photos photos under every method")
     parser.add_argument("--sheet-photos", type=int, default=6)
+    parser.add_argument("--save", type=Path, help="folder for the restored photos, a safetensors file for each row")
     options.add_model(parser)
     options.add_solver(parser)
 
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     paths = spread(find_photos(args.images), args.limit)
     prior = options.load_prior(args)
     truth = torch.cat([centre_crop(read_photo(path), args.size) for path in paths]).to(prior.device)
-    settings = MethodSettings(args.eta, options.start_settings(args))
+    settings = MethodSettings(args.eta, args.gamma, options.start_settings(args))
 
     rows: list[dict[str, Any]] = []
     for task in tasks:
@@ -64,9 +65,12 @@ def run(args: argparse.Namespace) -> int:
             keep(args.out, rows, row)
             print(describe(row), flush=True)
             columns.append((method, restored))
+            if args.save:
+                name = args.save / f"{task}-{method}.safetensors"
+                write_safetensors(name, {"restored": (restored * 255).round().byte()}, {"task": task, "method": method})
         if args.sheet:
-            name = args.sheet if len(tasks) == 1 else args.sheet.with_stem(f"{args.sheet.stem}-{task}")
-            write_image(name, before_after([(title, image[: args.sheet_photos]) for title, image in columns]))
+            sheet = args.sheet if len(tasks) == 1 else args.sheet.with_stem(f"{args.sheet.stem}-{task}")
+            write_image(sheet, before_after([(title, image[: args.sheet_photos]) for title, image in columns]))
     return 0
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..bundled import WEIGHTS, default_encoder
-from ..defaults import make_solver
+from ..defaults import SOLVER_NAMES, make_solver
 from ..degradation import measure
 from ..errors import AdaptDiffuseError
 from ..images import open_image, write_image
@@ -29,7 +29,7 @@ SIZE = 256
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for the pictures")
-    parser.add_argument("--solver", default="default", help="default | ldps")
+    parser.add_argument("--solver", default="default", help=" | ".join(SOLVER_NAMES))
     options.add_model(parser)
     options.add_solver(parser)
     options.add_degradation(parser)
@@ -46,8 +46,8 @@ def demo_photo() -> Tensor:
 
 def run(args: argparse.Namespace) -> int:
     name, degradation = options.degradation_of(args)
-    solver = make_solver(args.solver, name, eta=args.eta)
-    start = options.start_settings(args)
+    solver = make_solver(args.solver, name, eta=args.eta, gamma=args.gamma)
+    start = options.start_settings(args, args.solver)
     prior = options.load_prior(args)
     encoder = options.load_encoder(args.severity_encoder or default_encoder(name), prior)
     photo = demo_photo().to(prior.device)

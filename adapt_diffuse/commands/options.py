@@ -10,12 +10,13 @@ from pathlib import Path
 
 from ..bundled import bundled_model
 from ..checkpoints import device_of
+from ..defaults import LEVELS
 from ..degradation import Degradation, parse_degradation
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
 from ..images import find_photos
-from ..restore import StartSettings
 from ..severity import SeverityEncoder, load_severity_encoder
+from ..start import StartSettings
 
 
 def add_degradation(parser: argparse.ArgumentParser) -> None:
@@ -35,21 +36,28 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_solver(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eta", type=float, help="step size of the data term; default: the tuned one")
+    parser.add_argument("--gamma", type=float, help="weight of gml-dps', psld's, resample's own term; default: tuned")
     parser.add_argument("--steps", type=int, default=0, help="solver steps; 0 walks every level below the start")
+    parser.add_argument("--levels", type=int, help="levels of the model to walk; default: all, 500 for resample")
     parser.add_argument("--noise-correction", type=float, default=1.0, help="c of the start, 1.0 to 1.2 in the paper")
-    parser.add_argument("--start-mode", choices=("matched", "paper"), default="matched")
+    parser.add_argument("--start-mode", choices=("matched", "paper", "published"), default="matched")
     parser.add_argument("--rounding", choices=("continuous", "schedule"), default="continuous")
+    parser.add_argument("--inversion", action="store_true", help="climb to the start by DDIM inversion, without noise")
     parser.add_argument("--seed", type=int, default=0)
 
 
-def start_settings(args: argparse.Namespace) -> StartSettings:
-    if args.steps < 0:
-        raise AdaptDiffuseError(f"--steps must be 0 or more, not {args.steps}.")
-    if args.eta is not None and not 0 <= args.eta < math.inf:
-        raise AdaptDiffuseError(f"--eta must be a number from 0 on, not {args.eta:g}.")
+def start_settings(args: argparse.Namespace, solver: str = "default") -> StartSettings:
+    """The start that the options ask for, with the levels that ``solver`` walks by default."""
+    levels = LEVELS.get(solver, 0) if args.levels is None else args.levels
+    if args.steps < 0 or levels < 0:
+        raise AdaptDiffuseError(f"--steps and --levels must be 0 or more, not {args.steps} and {levels}.")
+    for name in ("eta", "gamma"):
+        value = getattr(args, name)
+        if value is not None and not 0 <= value < math.inf:
+            raise AdaptDiffuseError(f"--{name} must be a number from 0 on, not {value:g}.")
     if not 0 < args.noise_correction <= 4:
         raise AdaptDiffuseError(f"--noise-correction must be above 0 and at most 4, not {args.noise_correction:g}.")
-    return StartSettings(args.noise_correction, args.start_mode, args.rounding, args.steps)
+    return StartSettings(args.noise_correction, args.start_mode, args.rounding, args.steps, levels, args.inversion)
 
 
 def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]], int]:

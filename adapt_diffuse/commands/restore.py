@@ -14,14 +14,15 @@ from torch import Tensor
 
 from ..bundled import default_encoder
 from ..checkpoints import write_text
-from ..defaults import make_solver
+from ..defaults import SOLVER_NAMES, make_solver
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
 from ..images import read_photo, write_image
-from ..restore import Restoration, StartSettings, generators_for, restore
+from ..restore import Restoration, generators_for, restore
 from ..severity import SeverityEncoder
 from ..solvers import Solver
+from ..start import StartSettings
 from ..words import describe_restoration
 from . import options
 
@@ -29,7 +30,7 @@ from . import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photos, or folders of photos")
     parser.add_argument("--out", type=Path, required=True, help="folder for the restored photos (PNG)")
-    parser.add_argument("--solver", default="default", help="default | ldps")
+    parser.add_argument("--solver", default="default", help=" | ".join(SOLVER_NAMES))
     parser.add_argument("--report", type=Path, help="JSON file with the figures of each photo")
     options.add_degradation(parser)
     options.add_model(parser)
@@ -38,8 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     name, degradation = options.degradation_of(args)
-    solver = make_solver(args.solver, name, eta=args.eta)
-    start = options.start_settings(args)
+    solver = make_solver(args.solver, name, eta=args.eta, gamma=args.gamma)
+    start = options.start_settings(args, args.solver)
     photos, failed = options.photos_of(args.photos, args.out)
     prior = options.load_prior(args)
     encoder = options.load_encoder(args.severity_encoder or default_encoder(name), prior)

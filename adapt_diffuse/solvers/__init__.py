@@ -1,8 +1,12 @@
 """Guided solvers: one file each, behind one interface."""
 
-from .base import Solver, ancestral_step, solve
+from .base import Solver, ddim_step, solve
+from .dps import DPS
+from .gml_dps import GMLDPS
 from .ldps import LDPS
+from .psld import PSLD
+from .resample import ReSample
 
-SOLVERS = {"ldps": LDPS}
+SOLVERS = {"ldps": LDPS, "gml-dps": GMLDPS, "psld": PSLD, "resample": ReSample, "dps": DPS}
 
-__all__ = ["LDPS", "SOLVERS", "Solver", "ancestral_step", "solve"]
+__all__ = ["DPS", "GMLDPS", "LDPS", "PSLD", "SOLVERS", "ReSample", "Solver", "ddim_step", "solve"]

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from ..degradation import randn
-from ..guidance import Through
+from ..guidance import Guidance, Through, size_factor
 from ..measurement import Measurement
 from ..prior import LatentPrior, over_image
 from ..schedule import align
+
+# fresh standard normal noise in the shape of the latents under way
+Draw = Callable[[], Tensor]
 
 
 class Solver(Protocol):
@@ -24,9 +27,16 @@ class Solver(Protocol):
         ...
 
     def step(
-        self, x: Tensor, sigma: Tensor, sigma_next: Tensor, prior: LatentPrior, measurement: Measurement, noise: Tensor
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        sigma_next: Tensor,
+        prior: LatentPrior,
+        measurement: Measurement,
+        draw: Draw,
+        left: int,
     ) -> tuple[Tensor, Tensor]:
-        """From ``x`` (B, C, h, w) at ``sigma`` (B,) to ``sigma_next`` (B,), with standard normal ``noise``.
+        """From ``x`` (B, C, h, w) at ``sigma`` (B,) to ``sigma_next`` (B,); ``left`` steps follow this one.
 
         Returns:
             The next x, and the posterior mean z0 of this step (for previews).
@@ -34,12 +44,34 @@ class Solver(Protocol):
         ...
 
 
-def ancestral_step(x: Tensor, z0: Tensor, sigma: Tensor, sigma_next: Tensor, noise: Tensor) -> Tensor:
-    """The ancestral step in sigma coordinates; DDPM's own on the model's own levels (Ho et al. 2020, eq. 7)."""
+def ddim_step(x: Tensor, z0: Tensor, sigma: Tensor, sigma_next: Tensor, noise: Tensor, eta: float = 1.0) -> Tensor:
+    """The generalised step of Song et al. 2021 (DDIM, eq. 12) in sigma coordinates.
+
+    ``eta`` 0 is deterministic, 1 the ancestral step: DDPM's own on the model's own levels (Ho et al. 2020, eq. 7).
+    """
     s, s_next = over_image(sigma, x), over_image(sigma_next, x)
-    up = (s_next**2 * (s**2 - s_next**2)).clamp_min(0).sqrt() / s
-    down = s_next**2 / s
+    up = eta * (s_next**2 * (s**2 - s_next**2)).clamp_min(0).sqrt() / s
+    down = (s_next**2 - up**2).clamp_min(0).sqrt()
     return z0 + down * (x - z0) / s + up * noise
+
+
+def guided_step(
+    x: Tensor,
+    guidance: Guidance,
+    sigma: Tensor,
+    sigma_next: Tensor,
+    measurement: Measurement,
+    noise: Tensor,
+    normalise: bool,
+) -> Tensor:
+    """An ancestral step (``ddim_step``) minus ``k`` times the gradient, ``k = sqrt((1 + sigma^2)(1 + sigma_next^2))``.
+
+    k makes a step size that of the papers' variance-preserving form. ``normalise`` multiplies it by ``size_factor``.
+    """
+    k = ((1 + sigma**2) * (1 + sigma_next**2)).sqrt()
+    if normalise:
+        k = k * size_factor(measurement).to(k)
+    return ddim_step(x, guidance.z0, sigma, sigma_next, noise) - over_image(k, x) * guidance.gradient
 
 
 Callback = Callable[[int, int, Tensor, Tensor, Tensor], None]
@@ -81,11 +113,16 @@ def solve(
         if active is None or len(indices) != len(active):
             active = indices
             part = measurement if len(active) == len(x) else measurement.select(active)
+            draw = noise_source(x[active.to(x.device)], [generators[int(index)] for index in active])
         chosen = active.to(x.device)
         sigma, sigma_next = table[active, step], table[active, step + 1]
-        noise = randn(x[chosen].shape, x, [generators[int(index)] for index in active])
-        moved, z0 = solver.step(x[chosen], sigma, sigma_next, prior, part, noise)
+        moved, z0 = solver.step(x[chosen], sigma, sigma_next, prior, part, draw, steps - 1 - step)
         x[chosen] = moved
         if callback is not None:
             callback(step, steps, moved, z0, sigma)
     return x
+
+
+def noise_source(like: Tensor, generators: Sequence[torch.Generator]) -> Draw:
+    """Draws of standard normal noise in the shape of ``like`` (B, C, h, w), image i from generator i."""
+    return lambda: randn(like.shape, like, generators)

@@ -46,11 +46,11 @@ class Spy:
     after: Callable[[int], None] = lambda step: None
     seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
-    def step(self, x: Any, sigma: Any, sigma_next: Any, prior: Any, measurement: Any, noise: Any) -> Any:
+    def step(self, x: Any, sigma: Any, sigma_next: Any, prior: Any, measurement: Any, draw: Any, left: int) -> Any:
         found = data_gradient(prior, measurement, x, sigma, self.through)
         self.decoder = weakref.ref(prior._decoder)
         self.seen.append((x.clone(), sigma.clone(), found.gradient, found.z0))
-        moved = LDPS(self.eta, self.through).step(x, sigma, sigma_next, prior, measurement, noise)
+        moved = LDPS(self.eta, self.through).step(x, sigma, sigma_next, prior, measurement, draw, left)
         self.after(len(self.seen))
         return moved
 

@@ -6,17 +6,19 @@ import pytest
 import torch
 
 from adapt_diffuse.benchmark import METHODS, NOISE_SEED, TASKS, MethodSettings, damage, run_method, severity_row
-from adapt_diffuse.defaults import TUNED, make_solver
+from adapt_diffuse.defaults import SOLVER_NAMES, TUNED, kind_of, make_solver
 from adapt_diffuse.degradation import DEGRADATIONS, GaussianBlur
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.metrics import psnr, ssim
 from adapt_diffuse.padding import pad_to_multiple
-from adapt_diffuse.restore import StartSettings, generators_for, restore
+from adapt_diffuse.restore import generators_for, restore
+from adapt_diffuse.start import StartSettings
 from tests.command_line import ROW
 from tests.models import drawn_batch
 from tests.reference import relative_error
 
 FEW = StartSettings(steps=4)
+LATENT_METHODS = [method for method in METHODS if method != "dps"]  # the tiny model is one of latents
 
 
 def photos(count=2, height=32, width=48):
@@ -49,7 +51,7 @@ def test_the_fixed_blur_has_one_level():
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LATENT_METHODS)
 def test_a_row_holds_the_means_of_every_photo(prior, encoder, task, method):
     damaged = damage(task, photos(3), seed=0)
     settings = MethodSettings(start=FEW)
@@ -62,12 +64,15 @@ def test_a_row_holds_the_means_of_every_photo(prior, encoder, task, method):
     through = make_solver(method.removeprefix("flash-"), TASKS[task][1]).through if solves else "nothing"
     assert row["denoiser_forwards"] == (4 if solves else 0)
     assert row["denoiser_backwards"] == (4 if through == "denoiser" else 0)
-    assert row["decoder_backwards"] == row["denoiser_forwards"]
+    if not method.endswith("resample"):
+        assert row["decoder_backwards"] == row["denoiser_forwards"]
+    assert [photo["steps"] for photo in row["photos"]] == [4 if solves else 0] * 3
+    assert sum(photo["psnr"] for photo in row["photos"]) / 3 == pytest.approx(row["psnr"], rel=1e-12)
     adaptive = method in ("ae", "default") or method.startswith("flash-")
     assert (row["sigma_hat_mean"] is not None) == adaptive
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LATENT_METHODS)
 def test_photos_off_the_latent_grid_are_measured_too(prior, encoder, method):
     damaged = damage("gaussian-blur-varying", photos(2, 30, 37), seed=0)
     row, images = run_method(method, "gaussian-blur-varying", damaged, prior, encoder, 0, MethodSettings(start=FEW))
@@ -95,7 +100,7 @@ def test_batches_do_not_change_a_row(prior, encoder):
     ]
     for row, images in rows[1:]:
         assert relative_error(images, rows[0][1]) < 1e-10
-        for key in ROW - {"task", "method", "seconds"}:
+        for key in ROW - {"task", "method", "seconds", "photos"}:
             assert row[key] == pytest.approx(rows[0][0][key], rel=1e-9)
 
 
@@ -155,13 +160,35 @@ def test_the_default_needs_the_decoder_alone_and_ldps_is_the_published_one():
     assert make_solver("ldps", "gaussian-blur").through == "denoiser"
 
 
-def test_step_sizes_are_tuned_for_degradation_and_start_and_can_be_chosen():
-    for (_, degradation), tuned in TUNED.items():
-        for name in ("default", "ldps"):
-            assert make_solver(name, degradation).eta == tuned.flash
-            assert make_solver(name, degradation, flash=False).eta == tuned.from_noise
-            assert make_solver(name, degradation, eta=0.25).eta == 0.25
-    assert {degradation for _, degradation in TUNED} == set(DEGRADATIONS)
+@pytest.mark.parametrize("name", SOLVER_NAMES)
+@pytest.mark.parametrize("degradation", DEGRADATIONS)
+def test_numbers_are_tuned_for_degradation_and_start_and_can_be_chosen(name, degradation):
+    tuned = TUNED["ldps" if name == "default" else name, kind_of(degradation)]
+    number = "gamma" if name == "resample" else "eta"
+    assert getattr(make_solver(name, degradation), number) == tuned.flash
+    assert getattr(make_solver(name, degradation, flash=False), number) == tuned.from_noise
+    assert getattr(make_solver(name, degradation, **{number: 0.25}), number) == 0.25
+    if name in ("gml-dps", "psld"):
+        assert make_solver(name, degradation).gamma == tuned.gamma
+        assert make_solver(name, degradation, gamma=0.0).gamma == 0
+
+
+def test_every_row_of_numbers_belongs_to_a_solver_and_a_kind_of_degradation():
+    assert set(TUNED) == {(name, kind_of(each)) for name in SOLVER_NAMES[1:] for each in DEGRADATIONS}
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("resample", "eta"), ("ldps", "gamma"), ("default", "gamma"), ("dps", "gamma")]
+)
+def test_a_number_that_a_solver_does_not_have_is_refused(name, number):
+    with pytest.raises(AdaptDiffuseError, match=f"The solver {name} has no {number}"):
+        make_solver(name, "gaussian-blur", **{number: 1.0})
+
+
+def test_dps_wants_a_model_of_pixels(prior, encoder):
+    damaged = damage("gaussian-blur-fixed", photos(), seed=0)
+    with pytest.raises(AdaptDiffuseError, match="DPS is for models of pixels"):
+        run_method("dps", "gaussian-blur-fixed", damaged, prior, encoder, 0, MethodSettings(start=FEW))
 
 
 def test_an_unknown_solver_is_refused():

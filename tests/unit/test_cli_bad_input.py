@@ -29,7 +29,7 @@ BAD = {
     "noise on 0 to 255": (["{photo}"], ["--noise-std", "12"], "noise_std must be between 0 and 1"),
     "noise that is no number": (["{photo}"], ["--noise-std", "nan"], "noise_std must be between 0 and 1"),
     "unknown solver": (["{photo}"], ["--solver", "magic"], "Unknown solver 'magic'"),
-    "negative steps": (["{photo}"], ["--steps=-1"], "--steps must be 0 or more"),
+    "negative steps": (["{photo}"], ["--steps=-1"], "--steps and --levels must be 0 or more"),
     "step size nan": (["{photo}"], ["--eta", "nan"], "--eta must be a number from 0 on"),
     "noise correction": (["{photo}"], ["--noise-correction", "0"], "--noise-correction must be above 0"),
     "no such model": (["{photo}"], ["--model", "{tmp}/nowhere"], "There is no model folder"),
@@ -90,7 +90,7 @@ def test_a_missing_photo_does_not_stop_the_others(files, photos, tmp_path, capsy
 
 
 def test_a_mask_of_another_size_is_one_sentence_per_photo(files, photos, tmp_path, capsys):
-    Image.new("L", (32, 24), 255).save(tmp_path / "mask.png")
+    Image.new("L", (32, 24), 0).save(tmp_path / "mask.png")
     Image.fromarray(drawn_photo(9, 16, 16)).save(photos[0].parent / "photo-1.png")
     options = ["--degradation", f"mask:file={tmp_path / 'mask.png'}"]
     assert restore(files, photos[0].parent, "--out", tmp_path / "out", *options) == 2

@@ -19,10 +19,11 @@ def benchmark(files, photos, out, *arguments, steps=2):
 
 def test_every_method_of_every_task_has_a_row(files, photos, tmp_path):
     out = tmp_path / "results.json"
-    assert benchmark(files, photos, out, "--task", "all", "--methods", ",".join(METHODS)) == 0
+    methods = [method for method in METHODS if method != "dps"]  # the tiny model is one of latents
+    assert benchmark(files, photos, out, "--task", "all", "--methods", ",".join(methods)) == 0
     rows = strict_json(out)
     assert [(row["task"], row["method"]) for row in rows] == [
-        (task, method) for task in TASKS for method in ("severity", *METHODS)
+        (task, method) for task in TASKS for method in ("severity", *methods)
     ]
     for row in rows:
         assert row["images"] == 3
@@ -34,7 +35,9 @@ def test_every_method_of_every_task_has_a_row(files, photos, tmp_path):
 
 def test_the_tasks_and_methods_are_the_promised_ones():
     assert set(TASKS) >= {"gaussian-blur-varying", "gaussian-blur-fixed", "random-inpainting"}
-    assert set(METHODS) >= {"ae", "ldps", "flash-ldps", "default"}
+    assert set(METHODS) >= {"ae", "dps", "default"} | {
+        start + solver for start in ("", "flash-") for solver in ("ldps", "gml-dps", "psld", "resample")
+    }
 
 
 def test_a_benchmark_can_be_limited_and_drawn(files, photos, tmp_path):
@@ -63,7 +66,7 @@ def test_a_benchmark_is_reproducible(files, photos, tmp_path):
         options = ["--task", "gaussian-blur-varying", "--methods", "flash-ldps", "--batch", index + 1]
         assert benchmark(files, photos, tmp_path / f"{index}.json", *options) == 0
         results.append(strict_json(tmp_path / f"{index}.json")[1])
-    for key in ROW - {"task", "method", "seconds"}:
+    for key in ROW - {"task", "method", "seconds", "photos"}:
         assert results[0][key] == pytest.approx(results[1][key], rel=1e-4)
 
 

@@ -9,7 +9,8 @@ from adapt_diffuse.degradation.missing import kept_pixels
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.schedule import match_level, vp_sigmas
 from adapt_diffuse.severity.losses import error_variance, paper_terms
-from adapt_diffuse.solvers import LDPS, ancestral_step
+from adapt_diffuse.solvers import GMLDPS, LDPS, PSLD, ReSample, ddim_step
+from adapt_diffuse.solvers.resample import stochastic_resample
 from tests.reference import ABSENT, ToyPrior, find_vectors, load_vectors, relative_error
 
 LEVELS = (50, 136, 300)
@@ -91,7 +92,7 @@ def test_unguided_step(vectors, prior, task, level):
     x, sigma, sigma_next, noise = step_inputs(vectors, task, level)
     z0 = prior.denoise(x, sigma)
     assert relative_error(z0, vectors[f"{task}_{level}_z0_pred"]) < 1e-9
-    x_next = ancestral_step(x, z0, sigma, sigma_next, noise)
+    x_next = ddim_step(x, z0, sigma, sigma_next, noise)
     assert relative_error(to_vp(x_next, sigma_next), vectors[f"{task}_{level}_z_next"]) < 1e-9
 
 
@@ -101,5 +102,40 @@ def test_unguided_step(vectors, prior, task, level):
 def test_ldps_step(vectors, prior, task, level, eta):
     x, sigma, sigma_next, noise = step_inputs(vectors, task, level)
     solver = LDPS(eta=eta, normalise=False)
-    x_next, _ = solver.step(x, sigma, sigma_next, prior, measurement(vectors, task), noise)
+    x_next, _ = solver.step(x, sigma, sigma_next, prior, measurement(vectors, task), lambda: noise, 1)
     assert relative_error(to_vp(x_next, sigma_next), vectors[f"{task}_{level}_ldps{eta}"]) < 1e-9
+
+
+@pytest.mark.parametrize("task", ["blur", "mask"])
+@pytest.mark.parametrize("level", LEVELS)
+def test_gml_dps_step(vectors, prior, task, level):
+    x, sigma, sigma_next, noise = step_inputs(vectors, task, level)
+    solver = GMLDPS(eta=3, gamma=0.05, normalise=False)
+    x_next, _ = solver.step(x, sigma, sigma_next, prior, measurement(vectors, task), lambda: noise, 1)
+    assert relative_error(to_vp(x_next, sigma_next), vectors[f"{task}_{level}_gml"]) < 1e-9
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_psld_step(vectors, prior, level):
+    x, sigma, sigma_next, noise = step_inputs(vectors, "mask", level)
+    solver = PSLD(eta=2, gamma=0.2, normalise=False)
+    x_next, _ = solver.step(x, sigma, sigma_next, prior, measurement(vectors, "mask"), lambda: noise, 1)
+    assert relative_error(to_vp(x_next, sigma_next), vectors[f"mask_{level}_psld"]) < 1e-9
+
+
+@pytest.mark.parametrize("task", ["blur", "mask"])
+def test_resample_fit_in_latents(vectors, prior, task):
+    # the vectors stop at a mean squared residual of 0.01 on [-1, 1] images; their proximal term is zero
+    noisy = measurement(vectors, task)
+    noisy.degradation.noise_std = 0.05
+    fitted = ReSample(proximal=0).fit(prior, noisy, vectors[f"{task}_resample_z0"], sigma=0.5)
+    assert relative_error(fitted, vectors[f"{task}_resample_z0_star"]) < 1e-9
+
+
+@pytest.mark.parametrize("task", ["blur", "mask"])
+def test_stochastic_resample(vectors, task):
+    _, sigma, sigma_next, _ = step_inputs(vectors, task, 136)
+    x_next = vectors[f"{task}_136_z_next"] * (1 + sigma_next**2).sqrt()
+    noise = vectors[f"{task}_resample_noise"]
+    x = stochastic_resample(vectors[f"{task}_resample_z0_star"], x_next, sigma, sigma_next, noise, gamma=400)
+    assert relative_error(to_vp(x, sigma_next), vectors[f"{task}_resample_out"]) < 1e-9

@@ -4,12 +4,26 @@ import pytest
 import torch
 
 from adapt_diffuse.cost import Cost, CountedPrior
+from adapt_diffuse.degradation.base import Dense, SameSize
+from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
-from adapt_diffuse.solvers import LDPS, SOLVERS, solve
+from adapt_diffuse.solvers import DPS, GMLDPS, LDPS, PSLD, SOLVERS, ReSample, solve
 from tests.randomness import untouched_random_state
-from tests.reference import relative_error
+from tests.reference import ToyPrior, relative_error, toy_weights
 from tests.toy_scene import LATENT, PRIOR, THROUGH, data_term, scene, schedules
+
+# every solver in every form; PSLD and ReSample fit a linear photo as well as any other
+CASES = {
+    **{
+        f"{name} {through}": SOLVERS[name](eta=2.0, through=through)
+        for name in ("ldps", "gml-dps", "psld")
+        for through in THROUGH
+    },
+    "resample": ReSample(iterations=7, every=3),
+    "resample without noise between": ReSample(iterations=3, every=4, eta_ddim=0.0, proximal=0.0),
+}
+every = pytest.mark.parametrize("name", CASES)
 
 
 def run(solver, task="blur", seed=0, callback=None, prior=PRIOR):
@@ -18,10 +32,9 @@ def run(solver, task="blur", seed=0, callback=None, prior=PRIOR):
 
 
 @pytest.mark.parametrize("task", ["blur", "mask"])
-@pytest.mark.parametrize("through", THROUGH)
-@pytest.mark.parametrize("name", SOLVERS)
-def test_a_batch_with_different_starts_equals_one_by_one(name, task, through):
-    solver = SOLVERS[name](eta=2.0, through=through)
+@every
+def test_a_batch_with_different_starts_equals_one_by_one(name, task):
+    solver = CASES[name]
     x, _, measurement = scene(task=task)
     together = solve(solver, PRIOR, measurement, x, schedules(), generators_for(5, 3))
     for index in range(3):
@@ -48,19 +61,20 @@ def test_images_with_the_same_start_stay_apart():
     assert relative_error(z0[0], z0[1]) < 1e-12
 
 
-@pytest.mark.parametrize("through", THROUGH)
-def test_a_seed_decides_the_run(through):
-    solver = LDPS(eta=2.0, through=through)
+@every
+def test_a_seed_decides_the_run(name):
+    solver = CASES[name]
     assert torch.equal(run(solver, seed=3), run(solver, seed=3))
     assert not torch.equal(run(solver, seed=3), run(solver, seed=4))
 
 
-def test_a_run_changes_nothing_of_the_caller():
+@every
+def test_a_run_changes_nothing_of_the_caller(name):
     x, _, measurement = scene()
     table = schedules()
     kept = x.clone(), measurement.y.clone(), [schedule.clone() for schedule in table]
     with untouched_random_state():
-        z0 = solve(LDPS(eta=2.0), PRIOR, measurement, x, table, generators_for(0, 3))
+        z0 = solve(CASES[name], PRIOR, measurement, x, table, generators_for(0, 3))
     assert torch.equal(x, kept[0])
     assert torch.equal(measurement.y, kept[1])
     assert all(torch.equal(a, b) for a, b in zip(table, kept[2], strict=True))
@@ -133,6 +147,121 @@ def test_unguided_runs_do_not_depend_on_the_photo():
 
 
 # Costs
+
+
+# Each solver's own
+
+
+class PixelPrior(ToyPrior):
+    """The toy network on the pixels themselves: three channels, identity decoder and encoder."""
+
+    multiple = 1
+
+    def __init__(self):
+        super().__init__(toy_weights(seed=2))
+        self.W1, self.W2 = self.W1[:, :3], self.W2[:3]
+
+    def decode(self, z0):
+        return (z0 + 1) / 2
+
+    def encode(self, image):
+        return image * 2 - 1
+
+
+def test_dps_is_latent_dps_with_the_identity_as_autoencoder():
+    _, _, measurement = scene()
+    x = torch.randn(3, 3, *measurement.y.shape[2:], generator=torch.Generator().manual_seed(1)).double()
+    ours, latent = (
+        solve(solver, PixelPrior(), measurement, x, schedules(), generators_for(2, 3))
+        for solver in (DPS(eta=2.0), LDPS(eta=2.0))
+    )
+    assert torch.equal(ours, latent)
+    assert not torch.equal(ours, solve(DPS(eta=0.0), PixelPrior(), measurement, x, schedules(), generators_for(2, 3)))
+
+
+def test_dps_refuses_latents():
+    with pytest.raises(AdaptDiffuseError, match="for models of pixels"):
+        run(DPS())
+
+
+def test_psld_refuses_what_is_not_linear():
+    x, _, measurement = scene()
+    nonlinear = Measurement(measurement.y, NotLinear())
+    with pytest.raises(AdaptDiffuseError, match="linear degradations only"):
+        solve(PSLD(), PRIOR, nonlinear, x, schedules(), generators_for(0, 3))
+
+
+class NotLinear(Dense, SameSize):
+    """A degradation without an adjoint."""
+
+    noise_std = 0.05
+
+    def __call__(self, image):
+        return image**2
+
+    def select(self, indices):
+        return self
+
+
+@pytest.mark.parametrize("through", THROUGH)
+@pytest.mark.parametrize("kind", [GMLDPS, PSLD])
+def test_without_its_own_term_a_solver_is_latent_dps(kind, through):
+    plain = run(LDPS(eta=2.0, through=through))
+    assert relative_error(run(kind(eta=2.0, gamma=0.0, through=through)), plain) < 1e-12
+    assert relative_error(run(kind(eta=2.0, gamma=0.5, through=through)), plain) > 1e-4
+
+
+def test_gml_dps_draws_to_fixed_points_of_the_autoencoder():
+    def distance(z0):
+        return (z0 - PRIOR.encode(PRIOR.decode(z0))).flatten(1).norm(dim=1)
+
+    free, drawn = (distance(run(GMLDPS(eta=0.0, gamma=gamma))) for gamma in (0.0, 4.0))
+    assert bool((drawn < 0.9 * free).all())
+
+
+def test_resample_ends_with_a_latent_that_fits_the_photo_to_its_noise():
+    _, _, measurement = scene()
+    fitted = data_term(measurement, run(ReSample(proximal=0.0, iterations=400)))
+    noise = 2 * 0.05 * measurement.count().sqrt()
+    # the others come from levels from which the toy prior finds no image that could be fitted
+    assert float(fitted[0]) <= float(noise[0])
+    assert float(fitted[0]) > 0.98 * float(noise[0])  # it stops there
+
+
+def test_the_proximal_term_holds_the_fit_to_its_anchor():
+    _, _, measurement = scene()
+    one = measurement.select(torch.tensor([0]))
+    anchor = torch.randn(1, *LATENT, generator=torch.Generator().manual_seed(4)).double()
+    moves = [
+        float((ReSample(proximal=weight, iterations=60).fit(PRIOR, one, anchor, sigma=0.5) - anchor).norm())
+        for weight in (0.0, 1.0, 100.0, 10000.0)
+    ]
+    assert moves[0] > moves[1] > moves[2] > moves[3]
+    assert moves[3] < 0.2 * moves[0]
+
+
+def test_resample_fits_where_the_paper_does():
+    calls = []
+
+    class Watched(ReSample):
+        def fit(self, prior, measurement, z0, sigma, in_pixels=False):
+            calls.append((sigma, in_pixels))
+            return super().fit(prior, measurement, z0, sigma, in_pixels)
+
+    x, _, measurement = scene(count=2)
+    levels = [schedule.clone() for schedule in schedules()[1:2]]  # one image, from pure noise
+    solve(
+        Watched(every=1, iterations=1),
+        PRIOR,
+        measurement.select(torch.tensor([1])),
+        x[1:],
+        levels,
+        generators_for(0, 1),
+    )
+    sigmas = levels[0][:-1].tolist()
+    index = [int((PRIOR.sigmas - sigma).abs().argmin()) for sigma in sigmas]
+    expected = [(sigma, level > 300) for sigma, level in zip(sigmas, index, strict=True) if level <= 750]
+    assert calls == expected
 
 
 @pytest.mark.parametrize("through", THROUGH)

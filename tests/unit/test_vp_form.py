@@ -16,7 +16,7 @@ from adapt_diffuse.degradation import GaussianBlur, MissingPixels
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
 from adapt_diffuse.schedule import match_level, vp_sigmas
-from adapt_diffuse.solvers import LDPS, ancestral_step, solve
+from adapt_diffuse.solvers import LDPS, ddim_step, solve
 from tests.reference import ToyPrior, relative_error, toy_weights
 
 WEIGHTS = toy_weights(seed=11)
@@ -102,13 +102,13 @@ def measured(task, target, mask):
 
 
 @pytest.mark.parametrize("level", [LEVELS, torch.tensor([0, 0, 0]), torch.tensor([500, 0, 999])])
-def test_ancestral_step_is_the_ddpm_step(scene, level):
+def test_ddim_step_is_the_ddpm_step(scene, level):
     z, noise, _, _ = scene
     x, sigma, sigma_next = in_sigma_form(z, level)
     z0 = ToyPrior(WEIGHTS).denoise(x, sigma)
     expected_z0 = vp_mean(z, level)
     assert relative_error(z0, expected_z0) < 1e-9
-    x_next = ancestral_step(x, z0, sigma, sigma_next, noise)
+    x_next = ddim_step(x, z0, sigma, sigma_next, noise)
     assert relative_error(in_vp_form(x_next, sigma_next), ddpm_step(z, expected_z0, level, noise)) < 1e-9
 
 
@@ -119,7 +119,7 @@ def test_ldps_step_is_the_published_one(scene, task, eta):
     measurement, published = measured(task, target, mask)
     x, sigma, sigma_next = in_sigma_form(z, LEVELS)
     solver = LDPS(eta=eta, normalise=False)
-    x_next, z0 = solver.step(x, sigma, sigma_next, ToyPrior(WEIGHTS), measurement, noise)
+    x_next, z0 = solver.step(x, sigma, sigma_next, ToyPrior(WEIGHTS), measurement, lambda: noise, 1)
     assert relative_error(z0, vp_mean(z, LEVELS)) < 1e-9
     assert relative_error(in_vp_form(x_next, sigma_next), ldps_step(z, LEVELS, noise, eta, *published)) < 1e-9
 

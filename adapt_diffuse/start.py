@@ -1,0 +1,118 @@
+"""Where reverse diffusion starts: at the level of the severity encoder's error, or at pure noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .degradation import randn
+from .errors import AdaptDiffuseError
+from .prior import LatentPrior, over_image
+from .schedule import Rounding, StartMode, align, descend, start_noise, start_sigma, thin
+from .severity import Severity
+
+
+@dataclass(frozen=True)
+class StartSettings:
+    """Where and how densely reverse diffusion runs.
+
+    Attributes:
+        noise_correction, mode, rounding: see ``schedule.start_sigma``.
+        steps: number of steps; 0 walks every level below the start. See ``schedule.descend``.
+        levels: how many of the model's levels there are to walk; 0 is all of them. See ``schedule.thin``.
+        inversion: climb to the start by DDIM inversion instead of adding noise. Costs as many denoiser passes as
+            there are steps.
+    """
+
+    noise_correction: float = 1.0
+    mode: StartMode = "matched"
+    rounding: Rounding = "continuous"
+    steps: int = 0
+    levels: int = 0
+    inversion: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """The beginning of reverse diffusion.
+
+    Attributes:
+        x: (B, C, h, w), ``z0 + sigma eps``.
+        sigma: (B,) its level.
+        schedules: B falling schedules from ``sigma`` to 0.
+    """
+
+    x: Tensor
+    sigma: Tensor
+    schedules: list[Tensor]
+
+    @property
+    def steps(self) -> Tensor:
+        """(B,) int64 number of steps."""
+        return torch.tensor([len(schedule) - 1 for schedule in self.schedules])
+
+
+def flash_start(
+    severity: Severity, prior: LatentPrior, settings: StartSettings, generators: list[torch.Generator]
+) -> Start:
+    """The adaptive start (Fabian et al. 2024, section 3.2): the estimate at the level of its own error.
+
+    ``x = z_hat + sqrt(c) sigma_hat eps``, c the noise correction. Mode "published" is the released code's
+    ``sqrt(1 - c sigma_hat^2) z_hat + sqrt(c) sigma_hat eps`` taken as variance-preserving latent, for comparison.
+
+    Raises:
+        AdaptDiffuseError: mode "published" with ``c sigma_hat^2 > 1``, where it does not exist.
+    """
+    sigmas = thin(prior.sigmas, settings.levels)
+    sigma = start_sigma(severity.sigma_hat, sigmas, settings.noise_correction, settings.mode, settings.rounding)
+    schedules = [descend(float(level), sigmas, settings.steps) for level in sigma]
+    z_hat = severity.z_hat
+    if settings.inversion:
+        return Start(ddim_inversion(z_hat, schedules, prior), sigma, schedules)
+    eps = randn(z_hat.shape, z_hat, generators)
+    std = start_noise(severity.sigma_hat, settings.noise_correction)
+    if settings.mode != "published":
+        return Start(z_hat + over_image(std, z_hat) * eps, sigma, schedules)
+    if not bool((std <= 1).all()):
+        raise AdaptDiffuseError(
+            f"The published start does not exist for an error above 1, and this is {float(std.max()):.2f}: take the "
+            "matched start."
+        )
+    z = over_image((1 - std**2).sqrt(), z_hat) * z_hat + over_image(std, z_hat) * eps
+    return Start(z * over_image((1 + sigma**2).sqrt(), z), sigma, schedules)
+
+
+def noise_start(like: Tensor, prior: LatentPrior, settings: StartSettings, generators: list[torch.Generator]) -> Start:
+    """Pure noise in the shape of ``like`` (B, C, h, w), at the model's highest level."""
+    sigmas = thin(prior.sigmas, settings.levels)
+    sigma = sigmas[-1:].expand(len(like))
+    schedules = [descend(float(level), sigmas, settings.steps) for level in sigma]
+    return Start(over_image(sigma, like) * randn(like.shape, like, generators), sigma, schedules)
+
+
+@torch.no_grad()
+def ddim_inversion(z0: Tensor, schedules: list[Tensor], prior: LatentPrior) -> Tensor:
+    """From clean latents up each image's schedule by the deterministic recursion (Song et al. 2021, section 4.3).
+
+    ``x' = x + (sigma' - sigma) (x - denoise(x, sigma')) / sigma'``. The released code does the same in its own
+    coordinates (Fabian et al. 2024, appendix E).
+
+    Args:
+        z0: (B, C, h, w).
+        schedules: B falling schedules that end in 0.
+
+    Returns:
+        (B, C, h, w), each image at the first level of its schedule.
+    """
+    table, lengths = align([schedule.cpu().double() for schedule in schedules])
+    x = z0.clone()
+    for column in range(table.shape[1] - 2, -1, -1):
+        active = torch.nonzero(table.shape[1] - 1 - column <= lengths).flatten()
+        chosen = active.to(x.device)
+        low, high = table[active, column + 1], table[active, column]
+        here = x[chosen]
+        slope = (here - prior.denoise(here, high)) / over_image(high, here)
+        x[chosen] = here + over_image(high - low, here) * slope
+    return x
