@@ -54,7 +54,7 @@ def read_photo(path: str | Path) -> Tensor:
 
 
 def read_mask(path: str | Path) -> Tensor:
-    """A mask as (1, 1, H, W) float32: 1 where the image is lighter than middle grey (kept), else 0 (lost)."""
+    """A mask as (1, 1, H, W) float32: 1 where the image is lighter than middle grey (lost), else 0 (kept)."""
     # by way of a photo, because Pillow cuts 16-bit greyscale off at 255
     values = np.asarray(to_pil(read_photo(path)).convert("L"), dtype=np.float32) / 255
     return torch.from_numpy(values > 0.5).float()[None, None]

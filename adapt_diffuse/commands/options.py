@@ -23,7 +23,10 @@ def add_degradation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--degradation",
         default="gaussian-blur:std=3.0",
-        help="what happened to the photo: gaussian-blur:std=3.0 | missing-pixels:drop=0.75,seed=0 | mask:file=M.png",
+        help="what happened to the photo, several in turn with '|' in quotes: gaussian-blur:std=3.0, "
+        "motion-blur:length=9,angle=30, camera-blur:extent=9,gain=1.2,seed=0, missing-pixels:drop=0.75,seed=0, "
+        "missing-box:height=32,width=32,top=0,left=0 (no top or left: seed=0 draws it), mask:file=M.png (white is "
+        "lost), downscale:factor=4,filter=bicubic (or area), jpeg:quality=20, noise",
     )
     parser.add_argument("--noise-std", type=float, default=0.05, help="noise on [0, 1] images (0.05 is visible grain)")
 
@@ -100,8 +103,9 @@ def say_failed(path: Path, error: AdaptDiffuseError) -> None:
 
 
 def degradation_of(args: argparse.Namespace) -> tuple[str, Degradation]:
-    """The name and the operator of --degradation and --noise-std."""
-    return args.degradation.partition(":")[0], parse_degradation(args.degradation, args.noise_std)
+    """The name and the operator of --degradation and --noise-std; several in turn are "mixed", as their family is."""
+    name = "mixed" if "|" in args.degradation else args.degradation.partition(":")[0]
+    return name, parse_degradation(args.degradation, args.noise_std)
 
 
 def load_prior(args: argparse.Namespace) -> DiffusersPrior:

@@ -135,15 +135,17 @@ def parameter(values: float | Tensor, low: float, high: float, what: str) -> Ten
         AdaptDiffuseError: a value outside [low, high], or NaN; ``what`` begins the sentence.
     """
     checked = torch.as_tensor(values, dtype=torch.float64).detach().flatten().clone()
-    if not bool(((checked >= low) & (checked <= high)).all()):
-        raise AdaptDiffuseError(f"{what} must be between {low:g} and {high:g}, not {values}.")
+    bad = checked[~((checked >= low) & (checked <= high))]
+    if len(bad):
+        raise AdaptDiffuseError(f"{what} must be between {low:g} and {high:g}, not {float(bad[0]):g}.")
     return checked
 
 
 def whole(values: Tensor, what: str) -> Tensor:
     """``values`` as int64; an AdaptDiffuseError, begun by ``what``, where one is no whole number."""
-    if not torch.equal(values, values.round()):
-        raise AdaptDiffuseError(f"{what} must be a whole number, not {values.tolist()}.")
+    bad = values[values != values.round()]
+    if len(bad):
+        raise AdaptDiffuseError(f"{what} must be a whole number, not {float(bad[0]):g}.")
     return values.long()
 
 

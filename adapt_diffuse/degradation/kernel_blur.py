@@ -20,7 +20,7 @@ SHAKE_WAVES = 5
 
 
 def filter_plane(image: Tensor, kernels: Tensor) -> Tensor:
-    """Correlate (B, C, H, W) with ``kernels`` (1 or B, 2 r + 1, 2 r + 1), reflecting at the borders."""
+    """Convolve (B, C, H, W) with ``kernels`` (1 or B, 2 r + 1, 2 r + 1), reflecting at the borders."""
     radius = kernels.shape[1] // 2
     padded = image
     for axis in (2, 3):
@@ -29,7 +29,7 @@ def filter_plane(image: Tensor, kernels: Tensor) -> Tensor:
 
 
 def filter_plane_adjoint(y: Tensor, kernels: Tensor) -> Tensor:
-    """The transpose of ``filter_plane``: correlate back, then add what the reflected border received to its source."""
+    """The transpose of ``filter_plane``: correlate, then add what the reflected border received to its source."""
     radius = kernels.shape[1] // 2
     spread = _grouped(y, kernels, F.conv_transpose2d)
     for axis in (2, 3):
@@ -44,7 +44,8 @@ def _grouped(image: Tensor, kernels: Tensor, convolve: Callable[..., Tensor]) ->
     batch, channels = image.shape[:2]
     if len(kernels) not in (1, batch):
         raise AdaptDiffuseError(f"The blur has {len(kernels)} kernels for {batch} photos: give one, or one per photo.")
-    weights = repeat(kernels.to(image).expand(batch, -1, -1), "b h w -> (b c) 1 h w", c=channels)
+    flipped = kernels.to(image).flip(1, 2)  # torch's convolution is a correlation
+    weights = repeat(flipped.expand(batch, -1, -1), "b h w -> (b c) 1 h w", c=channels)
     out = convolve(rearrange(image, "b c h w -> 1 (b c) h w"), weights, groups=batch * channels)
     return rearrange(out, "1 (b c) h w -> b c h w", b=batch)
 

@@ -27,6 +27,12 @@ REPORT = {
     "decoder_backwards",
     "encoder_passes",
 }
+DEGRADATIONS = [
+    "gaussian-blur:std=1.5",
+    "missing-pixels:drop=0.5,seed=2",
+    "downscale:factor=2",
+    "camera-blur|jpeg:quality=40",
+]
 
 
 def test_a_photo_is_restored_in_its_size(files, photos, tmp_path, capsys):
@@ -112,7 +118,7 @@ def test_a_photo_in_a_folder_gets_what_it_gets_alone(files, photos, tmp_path):
 
 
 @pytest.mark.parametrize("solver", ["default", "ldps"])
-@pytest.mark.parametrize("degradation", ["gaussian-blur:std=1.5", "missing-pixels:drop=0.5,seed=2"])
+@pytest.mark.parametrize("degradation", DEGRADATIONS)
 def test_every_solver_restores_every_degradation(files, photos, tmp_path, solver, degradation):
     assert restore(files, photos[0], "--out", tmp_path, "--solver", solver, "--degradation", degradation) == 0
     assert (tmp_path / "photo-0.png").exists()
@@ -136,7 +142,7 @@ def test_a_report_without_noise_is_json_too(files, photos, tmp_path):
     assert row["residual"] is None
 
 
-@pytest.mark.parametrize("degradation", ["gaussian-blur:std=1.5", "missing-pixels:drop=0.5,seed=2"])
+@pytest.mark.parametrize("degradation", DEGRADATIONS)
 def test_degrade_draws_the_measurement(photos, tmp_path, degradation):
     options = ["--out", tmp_path / "out", "--degradation", degradation, "--noise-std", 0.03, "--seed", 8]
     assert call("degrade", photos[0], photos[2], *options) == 0
@@ -147,10 +153,10 @@ def test_degrade_draws_the_measurement(photos, tmp_path, degradation):
         assert np.array_equal(written, np.asarray(to_pil(expected)))
 
 
-def test_a_mask_loses_what_is_black(photos, tmp_path):
-    kept = np.zeros((24, 32), np.uint8)
-    kept[:, 10:] = 255
-    Image.fromarray(kept).save(tmp_path / "mask.png")
+def test_a_mask_loses_what_is_white(photos, tmp_path):
+    lost = np.zeros((24, 32), np.uint8)
+    lost[:, :10] = 255
+    Image.fromarray(lost).save(tmp_path / "mask.png")
     options = ["--out", tmp_path / "out", "--degradation", f"mask:file={tmp_path / 'mask.png'}", "--noise-std", 0]
     assert call("degrade", photos[0], *options) == 0
     written = np.asarray(Image.open(tmp_path / "out" / "photo-0.png"))

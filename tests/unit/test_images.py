@@ -104,7 +104,7 @@ def test_written_values_are_clamped_and_rounded():
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_a_mask_keeps_what_is_lighter_than_middle_grey(tmp_path, deep):
+def test_a_mask_marks_what_is_lighter_than_middle_grey(tmp_path, deep):
     grey = np.array([[0, 100, 127, 128, 255]], np.uint8)
     Image.fromarray(grey.astype(np.uint16) * 257 if deep else grey).save(tmp_path / "mask.png")
     assert read_mask(tmp_path / "mask.png").tolist() == [[[[0, 0, 0, 1, 1]]]]
