@@ -6,7 +6,7 @@ from .decode import DecodeRestoration, Measure
 from .degradation import ApplyDegradation, GaussianBlurNode, MissingPixelsNode
 from .load import LoadDiffusers, LoadSeverityEncoder, offer_sample_photo, register_model_folder
 from .severity import EncodeSeverity, SetSeverity
-from .solvers import LDPSNode
+from .solvers import DPSNode, GMLDPSNode, LDPSNode, PSLDNode, ReSampleNode
 from .start import StartTime
 
 
@@ -26,6 +26,10 @@ class AdaptDiffuseExtension(ComfyExtension):
             SetSeverity,
             StartTime,
             LDPSNode,
+            GMLDPSNode,
+            PSLDNode,
+            ReSampleNode,
+            DPSNode,
             DecodeRestoration,
             Measure,
         ]

@@ -10,8 +10,88 @@ from comfy_api.latest import io
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy import guided_sampler
 from ..adapt_diffuse.measurement import Measurement
-from ..adapt_diffuse.solvers import LDPS
+from ..adapt_diffuse.solvers import DPS, GMLDPS, LDPS, PSLD, ReSample, Solver
+from ..adapt_diffuse.solvers.psld import linear
 from .wires import CATEGORY, DegradationIO, photo_of
+
+STEP_SIZE_TIP = (
+    "Too small: the model paints what it likes. Too large: noise and coloured patterns, at last a broken picture. "
+    "Fewer steps bear a larger one."
+)
+ALIASES = ["guided sampler", "posterior sampling", "deblur", "inpaint", "restore photo"]
+
+
+def wires_in() -> list[Any]:
+    """What every solver is connected to."""
+    return [
+        io.Image.Input("image", tooltip="The damaged photo, the same that went into Encode Severity."),
+        DegradationIO.Input("degradation", tooltip="What happened to it: the kind, the strength, the noise."),
+        io.Vae.Input("vae", tooltip="The VAE of the diffusion model."),
+    ]
+
+
+def step_size(default: float, paper: str) -> Any:
+    return io.Float.Input(
+        "eta",
+        display_name="step size",
+        default=default,
+        min=0.0,
+        max=100.0,
+        step=0.1,
+        round=0.001,
+        tooltip=f"How strongly each step is pulled to the photo; {paper}. {STEP_SIZE_TIP}",
+    )
+
+
+def form_inputs() -> list[Any]:
+    """How the gradient is taken; the same for every solver that takes one."""
+    return [
+        io.Combo.Input(
+            "through",
+            options=["decoder", "denoiser"],
+            default="decoder",
+            advanced=True,
+            tooltip="What the gradient passes. decoder: works with every model, quantised and offloaded ones "
+            "too, and takes half the time. denoiser: as published; needs a copy of the model in memory, and is "
+            "experimental on GPUs.",
+        ),
+        io.Boolean.Input(
+            "normalise",
+            default=True,
+            advanced=True,
+            tooltip="Makes the step size mean the same at every photo size and with every mask. Off is the "
+            "published form, whose pull gets weaker on larger photos.",
+        ),
+    ]
+
+
+def batch_input() -> Any:
+    return io.Latent.Input(
+        "latent",
+        optional=True,
+        tooltip="Start Time's latent. Needed only for batches: it says which photo is being restored.",
+    )
+
+
+def sampler_output() -> list[Any]:
+    return [io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustomAdvanced.")]
+
+
+def sampler_of(
+    solver: Solver, image: torch.Tensor, degradation: Any, vae: Any, latent: dict[str, Any] | None
+) -> io.NodeOutput:
+    """The SAMPLER that runs ``solver`` on the photos of ``image`` that ``latent`` belongs to (all, without one)."""
+    indices = (latent or {}).get("batch_index")
+    with torch.inference_mode(False):
+        measurement = Measurement.of(photo_of(image), degradation)
+        if indices is not None:
+            if max(indices) >= len(measurement.y):
+                raise AdaptDiffuseError(
+                    f"The latent belongs to photo {max(indices) + 1} of a batch, but the solver's image has only "
+                    f"{len(measurement.y)}: connect the photos that went into Encode Severity."
+                )
+            measurement = measurement.select(torch.tensor(indices))
+    return io.NodeOutput(guided_sampler(solver, measurement, vae, indices))
 
 
 class LDPSNode(io.ComfyNode):
@@ -23,46 +103,17 @@ class LDPSNode(io.ComfyNode):
             category=f"{CATEGORY}/solvers",
             description="Latent-DPS: at every step, moves the picture so that its damaged version comes closer to the "
             "photo. For SamplerCustomAdvanced, with latent and sigmas from Start Time.",
-            search_aliases=["guided sampler", "posterior sampling", "DPS", "deblur", "inpaint", "restore photo"],
+            search_aliases=["DPS", *ALIASES],
             inputs=[
-                io.Image.Input("image", tooltip="The damaged photo, the same that went into Encode Severity."),
-                DegradationIO.Input("degradation", tooltip="What happened to it: the kind, the strength, the noise."),
-                io.Vae.Input("vae", tooltip="The VAE of the diffusion model."),
-                io.Float.Input(
-                    "eta",
-                    display_name="step size",
-                    default=3.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.001,
-                    tooltip="How strongly each step is pulled to the photo; the paper uses 1 to 3 for blur and 7 for "
-                    "missing pixels, the bundled model likes 6 and 8. Too small: the model paints what it likes. Too "
-                    "large: noise and coloured patterns, at last a broken picture. Fewer steps bear a larger one.",
+                *wires_in(),
+                step_size(
+                    3.0,
+                    "the paper uses 1 to 3 for blur and 7 for missing pixels, the bundled model likes 6 and 8",
                 ),
-                io.Combo.Input(
-                    "through",
-                    options=["decoder", "denoiser"],
-                    default="decoder",
-                    advanced=True,
-                    tooltip="What the gradient passes. decoder: works with every model, quantised and offloaded ones "
-                    "too, and takes half the time. denoiser: as published; needs a copy of the model in memory, and is "
-                    "experimental on GPUs.",
-                ),
-                io.Boolean.Input(
-                    "normalise",
-                    default=True,
-                    advanced=True,
-                    tooltip="Makes the step size mean the same at every photo size and with every mask. Off is the "
-                    "published form, whose pull gets weaker on larger photos.",
-                ),
-                io.Latent.Input(
-                    "latent",
-                    optional=True,
-                    tooltip="Start Time's latent. Needed only for batches: it says which photo is being restored.",
-                ),
+                *form_inputs(),
+                batch_input(),
             ],
-            outputs=[io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustomAdvanced.")],
+            outputs=sampler_output(),
         )
 
     @classmethod
@@ -76,15 +127,216 @@ class LDPSNode(io.ComfyNode):
         normalise: bool,
         latent: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        indices = (latent or {}).get("batch_index")
-        with torch.inference_mode(False):
-            measurement = Measurement.of(photo_of(image), degradation)
-            if indices is not None:
-                if max(indices) >= len(measurement.y):
-                    raise AdaptDiffuseError(
-                        f"The latent belongs to photo {max(indices) + 1} of a batch, but the solver's image has only "
-                        f"{len(measurement.y)}: connect the photos that went into Encode Severity."
-                    )
-                measurement = measurement.select(torch.tensor(indices))
-        solver = LDPS(eta, through, normalise)  # type: ignore[arg-type]
-        return io.NodeOutput(guided_sampler(solver, measurement, vae, indices))
+        return sampler_of(LDPS(eta, through, normalise), image, degradation, vae, latent)  # type: ignore[arg-type]
+
+
+class GMLDPSNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaptDiffuseGMLDPS",
+            display_name="GML-DPS (guided solver)",
+            category=f"{CATEGORY}/solvers",
+            description="Latent-DPS that also keeps the latent one which the VAE would make itself: fewer decoding "
+            "artefacts, for one VAE encoding more at every step.",
+            search_aliases=["GML", "DPS", *ALIASES],
+            inputs=[
+                *wires_in(),
+                step_size(3.0, "the paper uses 2 and 3 for blur, 10 for missing pixels"),
+                io.Float.Input(
+                    "gamma",
+                    display_name="latent consistency",
+                    default=0.05,
+                    min=0.0,
+                    max=100.0,
+                    step=0.01,
+                    round=0.0001,
+                    tooltip="How strongly the latent is drawn to one that the VAE gives back unchanged; the paper uses "
+                    "0.05. 0 is LDPS. Too large: the photo is forgotten and detail is smoothed away.",
+                ),
+                *form_inputs(),
+                batch_input(),
+            ],
+            outputs=sampler_output(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: torch.Tensor,
+        degradation: Any,
+        vae: Any,
+        eta: float,
+        gamma: float,
+        through: str,
+        normalise: bool,
+        latent: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        solver = GMLDPS(eta, gamma, through, normalise)  # type: ignore[arg-type]
+        return sampler_of(solver, image, degradation, vae, latent)
+
+
+class PSLDNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaptDiffusePSLD",
+            display_name="PSLD (guided solver)",
+            category=f"{CATEGORY}/solvers",
+            description="Latent-DPS that also glues what the photo tells into the picture and asks the VAE to agree: "
+            "fewer seams around lost pixels. For blur, lost pixels and downscaling; not for JPEG or camera blur.",
+            search_aliases=["gluing", "DPS", *ALIASES],
+            inputs=[
+                *wires_in(),
+                step_size(2.0, "the paper uses 2 for blur, 10 for missing pixels"),
+                io.Float.Input(
+                    "gamma",
+                    display_name="gluing",
+                    default=0.2,
+                    min=0.0,
+                    max=100.0,
+                    step=0.01,
+                    round=0.0001,
+                    tooltip="How strongly the latent is drawn to that of the picture with the photo glued in; the "
+                    "paper uses 0.1 and 0.2 for blur, 0.5 for missing pixels. 0 is LDPS. Too large: the photo's noise and "
+                    "blur come back.",
+                ),
+                *form_inputs(),
+                batch_input(),
+            ],
+            outputs=sampler_output(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: torch.Tensor,
+        degradation: Any,
+        vae: Any,
+        eta: float,
+        gamma: float,
+        through: str,
+        normalise: bool,
+        latent: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        linear(degradation)  # refuse now, not after the first step
+        solver = PSLD(eta, gamma, through, normalise)  # type: ignore[arg-type]
+        return sampler_of(solver, image, degradation, vae, latent)
+
+
+class ReSampleNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaptDiffuseReSample",
+            display_name="ReSample (guided solver)",
+            category=f"{CATEGORY}/solvers",
+            description="Every few steps, fits the picture to the photo by itself, then adds the noise back. Follows "
+            "the photo closely. A fit takes up to a hundred decodings: slower than the others at the same steps.",
+            search_aliases=["resample", "hard data consistency", *ALIASES],
+            inputs=[
+                *wires_in(),
+                io.Float.Input(
+                    "gamma",
+                    display_name="trust in the fit",
+                    default=400.0,
+                    min=0.0,
+                    max=100000.0,
+                    step=10.0,
+                    round=0.1,
+                    tooltip="How far a fit pulls the picture; the paper uses 200 for missing pixels, 400 to 2000 for "
+                    "blur. Too small: fits are forgotten. Too large: their errors stay, and detail is lost.",
+                ),
+                io.Float.Input(
+                    "proximal",
+                    display_name="hold to the model",
+                    default=1.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.1,
+                    round=0.001,
+                    tooltip="How strongly a fit is held to what the model imagined. 1 weighs both by their noise; 0, "
+                    "as the released code does, fits the photo alone. Too small: noise is fitted. Too large: the photo is "
+                    "not followed.",
+                ),
+                io.Int.Input(
+                    "every",
+                    display_name="steps between fits",
+                    default=10,
+                    min=1,
+                    max=1000,
+                    tooltip="A fit at every so many steps; the paper uses 10. Fewer steps between is slower and "
+                    "follows the photo more closely.",
+                ),
+                io.Int.Input(
+                    "iterations",
+                    default=100,
+                    min=1,
+                    max=10000,
+                    tooltip="Of a fit, at most; it ends by itself when what is left is noise. The paper uses up to "
+                    "100. Fewer is faster and follows the photo less.",
+                ),
+                io.Float.Input(
+                    "eta_ddim",
+                    display_name="noise between fits",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.001,
+                    advanced=True,
+                    tooltip="Fresh noise of the steps between: 1 as the paper, 0 none. Less is smoother.",
+                ),
+                batch_input(),
+            ],
+            outputs=sampler_output(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: torch.Tensor,
+        degradation: Any,
+        vae: Any,
+        gamma: float,
+        proximal: float,
+        every: int,
+        iterations: int,
+        eta_ddim: float,
+        latent: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        solver = ReSample(gamma, proximal, every, iterations, eta_ddim=eta_ddim)
+        return sampler_of(solver, image, degradation, vae, latent)
+
+
+class DPSNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaptDiffuseDPS",
+            display_name="DPS (guided solver, pixel space)",
+            category=f"{CATEGORY}/solvers",
+            description="DPS for models that diffuse the pixels themselves, without a VAE. For models with a VAE, take "
+            "LDPS.",
+            search_aliases=["pixel space", *ALIASES],
+            inputs=[
+                *wires_in(),
+                step_size(1.0, "the paper uses 0.3 to 1"),
+                *form_inputs(),
+                batch_input(),
+            ],
+            outputs=sampler_output(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: torch.Tensor,
+        degradation: Any,
+        vae: Any,
+        eta: float,
+        through: str,
+        normalise: bool,
+        latent: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        return sampler_of(DPS(eta, through, normalise), image, degradation, vae, latent)  # type: ignore[arg-type]

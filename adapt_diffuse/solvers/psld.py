@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..degradation import LinearDegradation
+from ..degradation import Degradation, LinearDegradation
 from ..errors import AdaptDiffuseError
 from ..guidance import Through, data_gradient, safe_norm
 from ..measurement import Measurement
@@ -51,16 +51,16 @@ class PSLD:
 
 
 def glued(image: Tensor, measurement: Measurement) -> Tensor:
-    """``A^T y + (I - A^T A) image``, (B, 3, H, W) on [0, 1]; padding beyond the photo stays as it is.
+    """``A^T y + (I - A^T A) image``, (B, 3, H, W) on [0, 1]; padding beyond the photo stays as it is."""
+    correction = linear(measurement.degradation).adjoint(measurement.residual(image))
+    extra = (image.shape[3] - correction.shape[3], image.shape[2] - correction.shape[2])
+    return image + F.pad(correction, (0, extra[0], 0, extra[1]))
 
-    Raises:
-        AdaptDiffuseError: a degradation that is not linear.
-    """
-    degradation = measurement.degradation
+
+def linear(degradation: Degradation) -> LinearDegradation:
+    """The degradation, made sure to be linear. Raises AdaptDiffuseError where it is not."""
     if not isinstance(degradation, LinearDegradation):
         raise AdaptDiffuseError(
             "PSLD works with linear degradations only (blur, missing pixels, downscaling). Take LDPS or ReSample here."
         )
-    correction = degradation.adjoint(measurement.residual(image))
-    extra = (image.shape[3] - correction.shape[3], image.shape[2] - correction.shape[2])
-    return image + F.pad(correction, (0, extra[0], 0, extra[1]))
+    return degradation
