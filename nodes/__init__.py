@@ -2,8 +2,9 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .blur import CameraBlurNode, GaussianBlurNode, MotionBlurNode
 from .decode import DecodeRestoration, Measure
-from .degradation import ApplyDegradation, GaussianBlurNode, MissingPixelsNode
+from .degradation import ApplyDegradation, ChainDegradations, DownscaleNode, JpegNode, MissingPixelsNode
 from .load import LoadDiffusers, LoadSeverityEncoder, offer_sample_photo, register_model_folder
 from .severity import EncodeSeverity, SetSeverity
 from .solvers import DPSNode, GMLDPSNode, LDPSNode, PSLDNode, ReSampleNode
@@ -20,7 +21,12 @@ class AdaptDiffuseExtension(ComfyExtension):
             LoadDiffusers,
             LoadSeverityEncoder,
             GaussianBlurNode,
+            MotionBlurNode,
+            CameraBlurNode,
             MissingPixelsNode,
+            DownscaleNode,
+            JpegNode,
+            ChainDegradations,
             ApplyDegradation,
             EncodeSeverity,
             SetSeverity,

@@ -1,11 +1,13 @@
-"""What happened to the photo."""
+"""What happened to the photo, other than blur; and damage on purpose."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from comfy_api.latest import io
 
-from ..adapt_diffuse.degradation import GaussianBlur, MissingPixels, RandomMissingPixels, measure
+from ..adapt_diffuse.degradation import Downscale, Jpeg, MissingPixels, RandomMissingPixels, chain, measure
 from ..adapt_diffuse.restore import damage_generators
 from .wires import CATEGORY, DegradationIO, image_of, photo_of
 
@@ -18,38 +20,6 @@ NOISE_TIP = (
 
 def noise_input() -> io.Float.Input:
     return io.Float.Input("noise_std", default=0.05, min=0.0, max=1.0, step=0.005, round=0.0001, tooltip=NOISE_TIP)
-
-
-class GaussianBlurNode(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="AdaptDiffuseGaussianBlur",
-            display_name="Gaussian Blur (degradation)",
-            category=f"{CATEGORY}/degradation",
-            description="Says that the photo is out of focus: a Gaussian blur, then noise.",
-            search_aliases=["deblur", "unblur", "sharpen", "out of focus", "restore photo", "deconvolution"],
-            inputs=[
-                io.Float.Input(
-                    "std",
-                    display_name="blur (pixels)",
-                    default=2.0,
-                    min=0.0,
-                    max=50.0,
-                    step=0.1,
-                    round=0.001,
-                    tooltip="Standard deviation of the blur in pixels of the photo; the paper uses 0.3 to 3.0. Too "
-                    "small: the result stays soft. Too large: halos and ringing along edges.",
-                ),
-                noise_input(),
-            ],
-            outputs=[DegradationIO.Output(display_name="degradation", tooltip="The blur and the noise level.")],
-        )
-
-    @classmethod
-    def execute(cls, std: float, noise_std: float) -> io.NodeOutput:
-        with torch.inference_mode(False):
-            return io.NodeOutput(GaussianBlur(std, noise_std))
 
 
 class MissingPixelsNode(io.ComfyNode):
@@ -99,6 +69,107 @@ class MissingPixelsNode(io.ComfyNode):
                 return io.NodeOutput(RandomMissingPixels(drop, seed, noise_std))
             lost = mask.clone().float().reshape(-1, 1, *mask.shape[-2:])
             return io.NodeOutput(MissingPixels(1 - lost, noise_std))
+
+
+class DownscaleNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaptDiffuseDownscale",
+            display_name="Downscale (degradation)",
+            category=f"{CATEGORY}/degradation",
+            description="Says that the photo is a small version of the one that is wanted: made smaller, then noise. "
+            "The restored photo is larger by the factor.",
+            search_aliases=["upscale", "super resolution", "enlarge", "low resolution", "thumbnail", "restore photo"],
+            inputs=[
+                io.Int.Input(
+                    "factor",
+                    default=4,
+                    min=1,
+                    max=16,
+                    tooltip="How many times smaller the photo is in each direction; 2 to 4 is usual. Too small: the "
+                    "result stays soft at its size. Too large: detail is invented that the photo says nothing about.",
+                ),
+                io.Combo.Input(
+                    "filter",
+                    options=["bicubic", "area"],
+                    default="bicubic",
+                    tooltip="How it was made smaller. bicubic: as photo editors and websites do, with antialiasing. "
+                    "area: the mean of each block, as cameras and thumbnails do. The wrong one leaves slight halos or "
+                    "softness.",
+                ),
+                noise_input(),
+            ],
+            outputs=[DegradationIO.Output(display_name="degradation", tooltip="The factor and the noise level.")],
+        )
+
+    @classmethod
+    def execute(cls, factor: int, filter: str, noise_std: float) -> io.NodeOutput:
+        with torch.inference_mode(False):
+            return io.NodeOutput(Downscale(factor, filter, noise_std))  # type: ignore[arg-type]
+
+
+class JpegNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaptDiffuseJPEG",
+            display_name="JPEG (degradation)",
+            category=f"{CATEGORY}/degradation",
+            description="Says that the photo was saved as JPEG, with blocks and smeared colours. Nonlinear, so not "
+            "every solver takes it.",
+            search_aliases=["compression", "artifacts", "blocks", "deblock", "jpg", "restore photo"],
+            inputs=[
+                io.Float.Input(
+                    "quality",
+                    default=20.0,
+                    min=1.0,
+                    max=100.0,
+                    step=1.0,
+                    round=0.01,
+                    tooltip="JPEG quality: 5 is ruined, 20 has visible blocks, 50 looks fair, 90 nearly perfect. Too "
+                    "high: the blocks are kept as if they were detail. Too low: the photo is trusted less and detail "
+                    "is invented.",
+                ),
+                noise_input(),
+            ],
+            outputs=[DegradationIO.Output(display_name="degradation", tooltip="The quality and the noise level.")],
+        )
+
+    @classmethod
+    def execute(cls, quality: float, noise_std: float) -> io.NodeOutput:
+        with torch.inference_mode(False):
+            return io.NodeOutput(Jpeg(quality, noise_std))
+
+
+class ChainDegradations(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaptDiffuseChainDegradations",
+            display_name="Chain Degradations",
+            category=f"{CATEGORY}/degradation",
+            description="Two kinds of damage, one after the other: blurred by the camera, then saved as JPEG. Chain "
+            "again for more.",
+            search_aliases=["combine damage", "compose", "sequence", "and then", "restore photo"],
+            inputs=[
+                DegradationIO.Input(
+                    "first", tooltip="What happened to the photo first. Its noise_std is not used: noise comes last."
+                ),
+                DegradationIO.Input(
+                    "second",
+                    tooltip="What happened to it then. Its noise_std is the chain's: set it to the noise that the "
+                    "photo has now. Put Missing Pixels here, so that they count as lost.",
+                ),
+            ],
+            outputs=[
+                DegradationIO.Output(display_name="degradation", tooltip="Both, one after the other, then the noise.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, first: Any, second: Any) -> io.NodeOutput:
+        return io.NodeOutput(chain(first, second))
 
 
 class ApplyDegradation(io.ComfyNode):

@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 NODES = {
     "AdaptDiffuseLoadDiffusers", "AdaptDiffuseLoadSeverityEncoder", "AdaptDiffuseGaussianBlur",
+    "AdaptDiffuseMotionBlur", "AdaptDiffuseCameraBlur", "AdaptDiffuseDownscale", "AdaptDiffuseJPEG",
+    "AdaptDiffuseChainDegradations",
     "AdaptDiffuseMissingPixels", "AdaptDiffuseApplyDegradation", "AdaptDiffuseEncodeSeverity",
     "AdaptDiffuseSetSeverity", "AdaptDiffuseStartTime", "AdaptDiffuseLDPS", "AdaptDiffuseDecodeRestoration",
     "AdaptDiffuseMeasure",
