@@ -50,9 +50,19 @@ class Measurement:
         return self.degradation.start_image(self.y)
 
     def residual(self, image: Tensor) -> Tensor:
-        """``y - A(image)`` on [0, 1], zero where nothing was observed; the padding of ``image`` is cut off."""
+        """``y - A(image)`` on [0, 1], zero where nothing was observed; the padding of ``image`` is cut off.
+
+        Raises:
+            AdaptDiffuseError: an image that is too small to be this photo's.
+        """
         height, width = self.image_size
-        return self.y - self.degradation(image[:, :, :height, :width])
+        measured = self.degradation(image[:, :, :height, :width])
+        if measured.shape != self.y.shape:
+            raise AdaptDiffuseError(
+                f"The photo is of an image of {width} x {height}, but what was restored has {image.shape[3]} x "
+                f"{image.shape[2]}: encode the photo at the image's size."
+            )
+        return self.y - measured
 
     def count(self) -> Tensor:
         """The number of measured values, (B,) float64 on the CPU."""

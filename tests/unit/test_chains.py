@@ -122,3 +122,9 @@ def test_colours_are_matched_on_the_small_photo():
     y = Downscale(2)(image) + torch.tensor([0.1, 0.0, -0.05]).reshape(1, 3, 1, 1)
     matched = match_colours(image, Measurement.of(y, Downscale(2)))
     assert torch.allclose((matched - image).mean((2, 3)), torch.tensor([[0.1, 0.0, -0.05]]).double(), atol=1e-7)
+
+
+def test_an_image_that_is_too_small_for_its_photo_is_one_sentence():
+    measurement = Measurement.of(photo((1, 3, 4, 6), 0), Downscale(2))
+    with pytest.raises(AdaptDiffuseError, match="an image of 12 x 8, but what was restored has 6 x 4"):
+        measurement.residual(photo((1, 3, 4, 6), 1))
