@@ -26,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
     state = state_dict_of(read_checkpoint(args.checkpoint), args.checkpoint)
     model = convert_model(state, declared, not args.no_ema, args.checkpoint)
     write_model(model, args.out)
-    print(f"{args.out}: {describe(model)}")
+    assumed = "" if declared.known else f"; heads of {declared.attention.head_channels} channels assumed"
+    print(f"{args.out}: {describe(model)}{assumed}")
     return 0
 
 

@@ -71,7 +71,10 @@ def _bystanders_ignored() -> contextlib.AbstractContextManager[object]:
 
 def _reason(path: Path, error: Exception) -> str:
     if named := re.search(r"GLOBAL (\S+)", str(error)):
-        return f"{path} is not read: besides weights it holds '{named[1]}', which could run code."
+        return (
+            f"{path} is not read: besides weights it holds '{named[1]}', which could run code. If you trust it, save "
+            "its state_dict alone."
+        )
     first = (str(error).splitlines() or [type(error).__name__])[0][:200]
     return f"{path} is not a complete PyTorch checkpoint ({first}). Fetch it again."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -146,9 +147,13 @@ def _shifts_scale(weights: dict[str, Tensor]) -> bool:
 
 def _scale(state: dict[str, Tensor], first_stage: dict[str, Tensor], declared: Declared, source: str | Path) -> float:
     if "scale_factor" in state:
-        return float(state["scale_factor"])
-    if declared.scale is not None:
-        return declared.scale
-    if is_quantised(first_stage):
-        return 1.0
-    raise AdaptDiffuseError(f"{source} does not hold its scale_factor: give its config.yaml with --config.")
+        scale = float(state["scale_factor"].double().mean())  # a scalar
+    elif declared.scale is not None:
+        scale = declared.scale
+    elif is_quantised(first_stage):
+        scale = 1.0
+    else:
+        raise AdaptDiffuseError(f"{source} does not hold its scale_factor: give its config.yaml with --config.")
+    if not 0 < scale < math.inf:
+        raise AdaptDiffuseError(f"The scale_factor of {source} must be a number above 0, not {scale:g}.")
+    return scale

@@ -85,18 +85,15 @@ def convert_unet(state: dict[str, Tensor], attention: Attention, sample_size: in
     """
     if any(".transformer_blocks." in key or key.startswith("label_emb.") for key in state):
         raise AdaptDiffuseError(f"{source} holds a conditional model (text or classes); only unconditional ones work.")
+    tensors: dict[str, Tensor] = {}
     try:
         layout = _layout(state)
         config = _config(state, layout, attention)
-    except (KeyError, IndexError) as error:
+        for key, value in state.items():
+            name = renamed(layout.place(key), RULES)
+            tensors |= _attention(name, value, attention) if ".attentions." in name else {name: value}
+    except (KeyError, IndexError, RuntimeError) as error:
         raise AdaptDiffuseError(f"{source} has no denoiser of a known kind ({error}).") from None
-    tensors: dict[str, Tensor] = {}
-    for key, value in state.items():
-        name = renamed(layout.place(key), RULES)
-        if ".attentions." in name:
-            tensors |= _attention(name, value, attention)
-        else:
-            tensors[name] = value
     part = Part({**config, "sample_size": sample_size}, tensors)
     part.check(source)
     return part

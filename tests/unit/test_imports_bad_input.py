@@ -124,6 +124,26 @@ def test_conditional_and_unknown_models_are_refused(state, tmp_path, capsys, ext
     refused(tmp_path, capsys, content, sentence, options=["--no-ema"])
 
 
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        ((7, 64, 1), "An attention of 2 channels cannot have heads"),
+        ((97, 64, 1), "has no denoiser of a known kind"),
+        ((96, 64, 1), "(additional: mid_block.attentions.0.to_k.weight, 32 x 64)"),
+        ((), "has no denoiser of a known kind"),
+    ],
+)
+def test_an_attention_of_an_odd_shape_is_refused(state, tmp_path, capsys, shape, sentence):
+    content = {**state, "model.diffusion_model.middle_block.1.qkv.weight": torch.zeros(shape)}
+    refused(tmp_path, capsys, content, sentence, options=["--no-ema"])
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan")])
+def test_a_scale_that_is_none_is_refused(state, tmp_path, capsys, factor):
+    content = {**state, "scale_factor": torch.tensor(factor)}
+    refused(tmp_path, capsys, content, "must be a number above 0, not")
+
+
 def test_a_denoiser_that_sees_more_than_latents_is_refused(tmp_path, capsys):
     wide = Model.draw(FirstStage(), Denoiser(latent=6, multipliers=(1, 2)))
     refused(tmp_path, capsys, wide.state_dict(), "is conditional: its denoiser sees more than latents of 3 channels")

@@ -129,6 +129,14 @@ def test_the_running_average_is_taken_unless_it_is_refused_or_missing(make, tmp_
         assert ("running average" if case == "ema" else "last weights") in capsys.readouterr().out
 
 
+def test_what_is_assumed_is_said(make, tmp_path, capsys):
+    imported(make("published"), tmp_path)
+    assert capsys.readouterr().out.strip().endswith("1000 levels; heads of 32 channels assumed")
+    (tmp_path / "declared").mkdir()
+    imported(make("published"), tmp_path / "declared", {})
+    assert capsys.readouterr().out.strip().endswith("1000 levels")
+
+
 def test_levels_are_those_of_the_checkpoint(make, tmp_path):
     prior = imported(make("published"), tmp_path)
     abar = ldm_alphas_cumprod()
