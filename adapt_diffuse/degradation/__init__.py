@@ -1,6 +1,7 @@
 """Degradations ``y = A(x) + n``: operators, noise, and random families of them."""
 
 from .base import Degradation, LinearDegradation, measure, noise_levels, randn
+from .bkse import LearnedBlur
 from .blur import GaussianBlur
 from .camera import CameraBlur
 from .chain import Chain, PerImage, chain
@@ -22,6 +23,7 @@ __all__ = [
     "Family",
     "GaussianBlur",
     "Jpeg",
+    "LearnedBlur",
     "LinearDegradation",
     "LowResolution",
     "MissingBox",

@@ -118,7 +118,10 @@ def measure(image: Tensor, degradation: Degradation, generators: Generators) -> 
 
 def noise_levels(degradation: Degradation, count: int) -> Tensor:
     """The noise_std of each of ``count`` images, (B,) float64 on the CPU."""
-    return torch.as_tensor(degradation.noise_std, dtype=torch.float64).cpu().expand(count)
+    levels = torch.as_tensor(degradation.noise_std, dtype=torch.float64).cpu()
+    if levels.numel() not in (1, count):
+        raise AdaptDiffuseError(f"There are {levels.numel()} noise_std for {count} photos: give one, or one per photo.")
+    return levels.expand(count)
 
 
 def check_noise_std(noise_std: float) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import AdaptDiffuseError
 from .base import Degradation
+from .bkse import LearnedBlur
 from .blur import GaussianBlur
 from .camera import CameraBlur
 from .chain import chain
@@ -37,6 +38,12 @@ def _motion_blur(noise_std: float, length: float = 9.0, angle: float = 0.0) -> M
 
 def _camera_blur(noise_std: float, extent: float = 9.0, gain: float = 1.2, seed: float = 0) -> CameraBlur:
     return CameraBlur.seeded(extent, _whole("seed of camera-blur", seed), gain, noise_std)
+
+
+def _bkse(noise_std: float, file: str = "", seed: float = 0) -> LearnedBlur:
+    if not file:
+        raise AdaptDiffuseError("The degradation bkse needs a file: bkse:file=GOPRO_wVAE.pth (see VinAIResearch).")
+    return LearnedBlur.load(Path(file), _whole("seed of bkse", seed), noise_std)
 
 
 def _missing_pixels(noise_std: float, drop: float = 0.75, seed: float = 0) -> RandomMissingPixels:
@@ -80,6 +87,7 @@ DEGRADATIONS: dict[str, Callable[..., Degradation]] = {
     "gaussian-blur": _gaussian_blur,
     "motion-blur": _motion_blur,
     "camera-blur": _camera_blur,
+    "bkse": _bkse,
     "missing-pixels": _missing_pixels,
     "missing-box": _missing_box,
     "mask": _mask,

@@ -19,9 +19,11 @@ from adapt_diffuse.degradation import (
     Noise,
     PerImage,
     RandomMissingPixels,
+    measure,
     parse_degradation,
 )
 from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.restore import generators_for
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,11 @@ def test_numbers_for_another_number_of_photos_are_refused(operator, sentence):
         operator(torch.ones(3, 3, 4, 4))
 
 
+def test_noise_levels_for_another_number_of_photos_are_refused():
+    with pytest.raises(AdaptDiffuseError, match="2 noise_std for 3 photos"):
+        measure(torch.ones(3, 3, 4, 4), Noise(torch.tensor([0.1, 0.2])), generators_for(0, 3))
+
+
 # Names
 
 
@@ -130,8 +137,8 @@ def test_white_in_a_mask_file_is_lost(tmp_path):
     [
         (
             "rust",
-            "Unknown degradation 'rust'; there are gaussian-blur, motion-blur, camera-blur, missing-pixels, "
-            "missing-box, mask, downscale, jpeg, noise.",
+            "Unknown degradation 'rust'; there are gaussian-blur, motion-blur, camera-blur, bkse, "
+            "missing-pixels, missing-box, mask, downscale, jpeg, noise.",
         ),
         ("", "Unknown degradation ''"),
         ("gaussian-blur:std", "'std' in 'gaussian-blur:std' should be key=value."),
@@ -145,6 +152,8 @@ def test_white_in_a_mask_file_is_lost(tmp_path):
         ("missing-pixels:seed=inf", "The seed of missing-pixels must be a whole number from 0 on, not inf."),
         ("missing-pixels:seed=1.5", "The seed of missing-pixels must be a whole number from 0 on, not 1.5."),
         ("mask", "The degradation mask needs a file"),
+        ("bkse", "The degradation bkse needs a file"),
+        ("bkse:file=/nowhere/GOPRO.pth", "There is no file /nowhere/GOPRO.pth: the learned blur needs the weights"),
         ("downscale:factor=2.5", "The factor of downscale must be a whole number from 0 on, not 2.5."),
         ("downscale:filter=sinc", "Unknown filter 'sinc'; there are bicubic, area."),
         ("missing-box:top=-1", "The place of missing-box must be a whole number from 0 on, not -1."),

@@ -25,6 +25,7 @@ from adapt_diffuse.degradation import (
 )
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
+from tests.learned_blur import save_learned_blur
 from tests.randomness import untouched_random_state
 
 Shape = tuple[int, int, int, int]
@@ -70,11 +71,20 @@ CHAINS = {
     "small, then JPEG": named("downscale:factor=2|jpeg:quality=40", linear=False),
 }
 
+
+def learned_blur(shape: Shape, seed: int, folder: Path) -> Degradation:
+    path = folder / "bkse.pth"
+    if not path.exists():
+        save_learned_blur(path)
+    return parse_degradation(f"bkse:file={path},seed={seed}", NOISE_STD)
+
+
 # a degradation or a family without a line here fails test_every_degradation_is_tested
 REGISTRY: dict[str, Entry] = {
     "gaussian-blur": named("gaussian-blur:std=1.7"),
     "motion-blur": named("motion-blur:length=6.3,angle=30"),
     "camera-blur": named("camera-blur:extent=7,seed=3", linear=False),
+    "bkse": Entry(learned_blur, linear=False),
     "missing-pixels": named("missing-pixels:drop=0.6,seed=3"),
     "missing-box": Entry(box),
     "mask": Entry(mask_file),
