@@ -1,4 +1,4 @@
-"""The four kinds of diffusers autoencoders, seen as one.
+"""The four kinds of diffusers autoencoders, and none at all (models of pixels), seen as one.
 
 Images are (B, 3, H, W) on [-1, 1] here; latents are *raw*, in the autoencoder's own scale. The model's scale is
 ``(raw - shift) * scale``.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from .errors import AdaptDiffuseError
 from .latent_space import LatentSpace
 
 CLASSES = ("AutoencoderKL", "VQModel", "AutoencoderTiny", "AutoencoderDC")
+FOLDERS = ("vae", "vqvae")  # in a diffusers model, where the autoencoder is
 
 
 def autoencoder_from_config(config: dict[str, Any], source: str | Path) -> nn.Module:
@@ -42,6 +44,24 @@ def build(kind: Any, config: dict[str, Any], source: str | Path) -> nn.Module:
     except Exception as error:  # whatever the class makes of a wrong value
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise AdaptDiffuseError(f"The configuration in {source} makes no {kind.__name__} ({reason}).") from error
+
+
+class PixelAutoencoder(nn.Module):
+    """The autoencoder of models that diffuse pixels: a latent is the image on [-1, 1] itself."""
+
+    def __init__(self) -> None:
+        from diffusers.configuration_utils import FrozenDict
+
+        super().__init__()
+        self.config = FrozenDict({"latent_channels": 3, "block_out_channels": (3,), "scaling_factor": 1.0})
+        # autoencoders are asked for their dtype and device
+        self.nothing = nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    def encode(self, image: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(latents=image)
+
+    def decode(self, latent: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(sample=latent)
 
 
 class LatentEncoder(nn.Module):
@@ -106,10 +126,33 @@ def latent_space_of(autoencoder: Any) -> LatentSpace:
 
 def autoencoder_folder(model: Path) -> Path:
     """Where a diffusers latent diffusion model keeps its autoencoder. Raises AdaptDiffuseError where it has none."""
-    for name in ("vae", "vqvae"):
+    for name in FOLDERS:
         if (model / name).is_dir():
             return model / name
     raise AdaptDiffuseError(f"There is neither vae nor vqvae in {model}: is it a diffusers model folder?")
+
+
+def diffuses_pixels(model: Path) -> bool:
+    """Whether the diffusers model is one of pixels: its model_index.json names a pipeline and no autoencoder.
+
+    Raises:
+        AdaptDiffuseError: a model_index.json that cannot be read.
+    """
+    if any((model / name).is_dir() for name in FOLDERS) or not (model / "model_index.json").is_file():
+        return False
+    index = read_config(model / "model_index.json")
+    return isinstance(index.get("_class_name"), str) and not any(name in index for name in FOLDERS)
+
+
+def model_autoencoder(model: Path) -> nn.Module:
+    """The autoencoder of a diffusers model folder, a ``PixelAutoencoder`` where the model diffuses pixels.
+
+    Raises:
+        AdaptDiffuseError: there is none though the model needs one, or it is damaged or unsupported.
+    """
+    if diffuses_pixels(model):
+        return PixelAutoencoder().eval()
+    return load_autoencoder(autoencoder_folder(model))
 
 
 def load_autoencoder(folder: str | Path) -> nn.Module:

@@ -136,6 +136,15 @@ def save_model(folder: Path, kind: str = "AutoencoderDC", prediction: str = "eps
     return folder
 
 
+def save_pixel_model(folder: Path, seed: int = 0) -> Path:
+    """A model of pixels in diffusers' folder format: unet, scheduler, and the model_index.json that says so."""
+    from diffusers import DDPMPipeline, DDPMScheduler
+
+    scheduler: Any = DDPMScheduler(**SCHEDULER)
+    DDPMPipeline(tiny_unet(3, seed), scheduler).save_pretrained(folder)
+    return folder
+
+
 def drawn_photo(seed: int, height: int = 64, width: int = 64) -> np.ndarray:
     """A photo-like picture (H, W, 3), 8 bit: smooth colours, edges and some texture."""
     rng = np.random.default_rng(seed)

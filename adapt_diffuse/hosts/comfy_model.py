@@ -10,15 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..autoencoder import (
-    autoencoder_folder,
-    decode_raw,
-    downsampling,
-    encode_raw,
-    latent_channels,
-    load_autoencoder,
-    read_config,
-)
+from ..autoencoder import decode_raw, downsampling, encode_raw, latent_channels, model_autoencoder, read_config
 from ..errors import AdaptDiffuseError
 from ..padding import pad_to_multiple
 from ..prior import timestep_of, unknown_prediction
@@ -67,7 +59,7 @@ class HostAutoencoder(nn.Module):
 
 
 def load_diffusers(folder: str | Path) -> HostModel:
-    """The model in ``folder`` (``unet/``, ``scheduler/`` and ``vae/`` or ``vqvae/``) for the host.
+    """The model in ``folder`` (``unet/``, ``scheduler/``, and ``vae/`` or ``vqvae/`` except for pixels) for the host.
 
     Raises:
         AdaptDiffuseError: a part that is missing, damaged or of a kind that is not supported.
@@ -75,7 +67,7 @@ def load_diffusers(folder: str | Path) -> HostModel:
     folder = Path(folder)
     # normal tensors, so that the weights can stand in a graph of gradients
     with torch.inference_mode(False), torch.no_grad():
-        autoencoder = load_autoencoder(autoencoder_folder(folder))
+        autoencoder = model_autoencoder(folder)
         vae = make_vae(autoencoder)
         model = make_model(folder, autoencoder)
     return HostModel(model, vae, [[torch.zeros(1, 1, 1), {}]])
@@ -105,7 +97,7 @@ def make_model(folder: Path, autoencoder: Any) -> Any:
 
 def load_model_again(folder: Path, disable_dynamic: bool = False) -> Any:
     """The MODEL on weights of its own; the host calls this where it needs a deep copy."""
-    return make_model(folder, load_autoencoder(autoencoder_folder(folder)))
+    return make_model(folder, model_autoencoder(folder))
 
 
 def sampling_of(folder: Path) -> Any:

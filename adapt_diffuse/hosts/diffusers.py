@@ -1,4 +1,4 @@
-"""A latent diffusion model from a diffusers folder: autoencoder, UNet2DModel, scheduler config."""
+"""A diffusion model from a diffusers folder: autoencoder (or none), UNet2DModel, scheduler config."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ..autoencoder import (
-    autoencoder_folder,
     build,
     decode_raw,
     encode_raw,
     latent_channels,
     latent_space_of,
-    load_autoencoder,
+    model_autoencoder,
     read_config,
 )
 from ..checkpoints import load_diffusers_weights
@@ -31,7 +30,7 @@ class DiffusersPrior:
     """An unconditional latent diffusion model as a LatentPrior.
 
     Args:
-        autoencoder: diffusers AutoencoderKL, VQModel, AutoencoderTiny or AutoencoderDC.
+        autoencoder: diffusers AutoencoderKL, VQModel, AutoencoderTiny or AutoencoderDC; or a PixelAutoencoder.
         unet: diffusers UNet2DModel.
         alphas_cumprod: (n,) of the schedule it was trained on.
         prediction: "epsilon", "v_prediction" or "sample".
@@ -51,7 +50,9 @@ class DiffusersPrior:
 
     @classmethod
     def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> DiffusersPrior:
-        """The model in ``folder`` (vae or vqvae, unet, scheduler), float32, frozen, on ``device``.
+        """The model in ``folder``, float32, frozen, on ``device``.
+
+        It holds unet, scheduler and vae or vqvae; a model of pixels has a model_index.json that names no autoencoder.
 
         Raises:
             AdaptDiffuseError: something is missing, truncated or of an unsupported kind.
@@ -59,7 +60,7 @@ class DiffusersPrior:
         folder = Path(folder)
         if not folder.is_dir():
             raise AdaptDiffuseError(f"There is no model folder {folder}.")
-        autoencoder = load_autoencoder(autoencoder_folder(folder))
+        autoencoder = model_autoencoder(folder)
         unet = load_unet(folder / "unet")
         scheduler = read_config(folder / "scheduler" / "scheduler_config.json")
         prediction = scheduler.get("prediction_type", "epsilon")
