@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -10,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cost import Cost
+from .cost import Cost, peak_memory
 from .defaults import LEVELS, make_solver
 from .degradation import Degradation, measure
-from .degradation.families import Family, GaussianBlurFamily, MissingPixelsFamily
+from .degradation.families import CameraBlurFamily, Family, GaussianBlurFamily, MissingPixelsFamily
 from .errors import AdaptDiffuseError
 from .hosts.diffusers import DiffusersPrior
+from .image_models import ImageModel
 from .measurement import Measurement
-from .metrics import psnr, ssim
+from .metrics import haarpsi, psnr, ssim
 from .padding import pad_to_multiple
 from .restore import Restoration, generators_for, restore
 from .severity import SeverityEncoder
@@ -30,10 +32,12 @@ from .start import StartSettings
 TASKS: dict[str, tuple[Callable[[float], Family], str]] = {
     "gaussian-blur-varying": (lambda noise: GaussianBlurFamily(0.3, 3.0, noise), "gaussian-blur"),
     "gaussian-blur-fixed": (lambda noise: GaussianBlurFamily(3.0, 3.0, noise), "gaussian-blur"),
+    "nonlinear-blur": (lambda noise: CameraBlurFamily(noise_std=noise), "camera-blur"),
     "random-inpainting": (lambda noise: MissingPixelsFamily(0.7, 0.8, noise), "missing-pixels"),
 }
 LATENT_SOLVERS = ("ldps", "gml-dps", "psld", "resample")
-METHODS = ("damaged", "ceiling", "ae", "dps", *LATENT_SOLVERS, *(f"flash-{name}" for name in LATENT_SOLVERS), "default")
+WITHOUT_DIFFUSION = ("damaged", "ceiling", "ae", "swinir")
+METHODS = (*WITHOUT_DIFFUSION, "dps", *LATENT_SOLVERS, *(f"flash-{name}" for name in LATENT_SOLVERS), "default")
 NOISE_SEED = 1_000_003  # keeps the solver's noise apart from the degradation's
 
 
@@ -52,6 +56,11 @@ class Damaged:
     degradation: Degradation
     level: Tensor
 
+    def select(self, indices: Tensor) -> Damaged:
+        """The photos ``indices`` (k,)."""
+        part = self.degradation.select(indices)
+        return Damaged(self.truth[indices], self.y[indices], part, self.level[indices])
+
 
 def damage(task: str, truth: Tensor, seed: int, noise_std: float = 0.05) -> Damaged:
     """Damage ``truth`` (n, 3, H, W) as ``task`` says; photo i depends on ``seed + i`` alone.
@@ -69,11 +78,37 @@ def damage(task: str, truth: Tensor, seed: int, noise_std: float = 0.05) -> Dama
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """How a method runs: numbers instead of the tuned ones, and the start."""
+    """How a method runs: numbers instead of the tuned ones, the start, and the models that only one method needs.
+
+    Attributes:
+        pixel_prior: a diffusion model of pixels, for "dps".
+        image_model: a restoration network, for "swinir".
+    """
 
     eta: float | None = None
     gamma: float | None = None
     start: StartSettings = StartSettings()
+    pixel_prior: DiffusersPrior | None = None
+    image_model: ImageModel | None = None
+
+
+def check_method(method: str, settings: MethodSettings, has_encoder: bool) -> None:
+    """Raise AdaptDiffuseError for an unknown method, or one whose model is not there."""
+    if method not in METHODS:
+        raise AdaptDiffuseError(f"Unknown method '{method}'; there are {', '.join(METHODS)}.")
+    if is_adaptive(method) and not has_encoder:
+        raise AdaptDiffuseError(f"The method '{method}' needs a severity encoder: give one with --severity-encoder.")
+    if method == "dps" and settings.pixel_prior is None:
+        raise AdaptDiffuseError(
+            "The method 'dps' needs a diffusion model of pixels: give its folder with --pixel-model."
+        )
+    if method == "swinir" and settings.image_model is None:
+        raise AdaptDiffuseError("The method 'swinir' needs a restoration network: give its file with --image-model.")
+
+
+def is_adaptive(method: str) -> bool:
+    """Whether the method begins with the severity encoder's estimate."""
+    return method.startswith("flash-") or method in ("default", "ae")
 
 
 def run_method(
@@ -90,57 +125,69 @@ def run_method(
     """Run one method on all photos.
 
     Returns:
-        The row (means per photo), and the restored photos (n, 3, H, W).
+        The row (means per photo, and under "photos" each photo's own), and the restored photos (n, 3, H, W).
 
     Raises:
-        AdaptDiffuseError: an unknown method, or one that needs a severity encoder where there is none.
+        AdaptDiffuseError: an unknown method, or one whose model is not there.
     """
-    if method not in METHODS:
-        raise AdaptDiffuseError(f"Unknown method '{method}'; there are {', '.join(METHODS)}.")
-    flash = method.startswith("flash-") or method in ("default", "ae")
-    if flash and encoder is None:
-        raise AdaptDiffuseError(f"The method '{method}' needs a severity encoder: give one with --severity-encoder.")
+    check_method(method, settings, encoder is not None)
+    flash = is_adaptive(method)
     solver, start = None, settings.start
-    if method not in ("damaged", "ceiling", "ae"):
+    if method not in WITHOUT_DIFFUSION:
         name = method.removeprefix("flash-")
         solver = make_solver(name, TASKS[task][1], flash, settings.eta, settings.gamma)
         start = replace(start, levels=start.levels or LEVELS.get(name, 0))
     generators = generators_for(seed + NOISE_SEED, len(photos.truth))
     results = []
     for indices in torch.arange(len(photos.truth)).split(batch):
-        part = photos.degradation.select(indices)
-        if method in ("damaged", "ceiling"):
-            results.append(_untouched(method, photos.truth[indices], photos.y[indices], part, prior))
+        part = photos.select(indices)
+        if method in WITHOUT_DIFFUSION and method != "ae":
+            results.append(_without_diffusion(method, part, prior, settings.image_model))
             continue
         chosen = [generators[int(index)] for index in indices]
+        model = settings.pixel_prior if method == "dps" and settings.pixel_prior else prior
         use = encoder if flash else None
-        results.append(restore(photos.y[indices], part, prior, solver, chosen, use, start, callback))
-    return _row(task, method, results, photos.truth), torch.cat([result.image for result in results])
+        results.append(restore(part.y, part.degradation, model, solver, chosen, use, start, callback))
+    return _row(task, method, results, photos), torch.cat([result.image for result in results])
 
 
-def _untouched(method: str, truth: Tensor, y: Tensor, degradation: Degradation, prior: DiffusersPrior) -> Restoration:
-    """The photo as it is ("damaged"), or the true one through the autoencoder ("ceiling")."""
-    height, width = truth.shape[2:]
+def _without_diffusion(
+    method: str, photos: Damaged, prior: DiffusersPrior, image_model: ImageModel | None
+) -> Restoration:
+    """The photo as it is ("damaged"), the true one through the autoencoder ("ceiling"), or a network's ("swinir")."""
+    height, width = photos.truth.shape[2:]
+    measurement = Measurement.of(photos.y, photos.degradation)
+    begin = time.monotonic()
+    cost = Cost()
     with torch.no_grad():
-        if method == "damaged":
-            image = y.clamp(0, 1)
-        else:
-            padded = pad_to_multiple(truth, prior.multiple)
+        if method == "ceiling":
+            padded = pad_to_multiple(photos.truth, prior.multiple)
             image = prior.decode(prior.encode(padded))[:, :, :height, :width].clamp(0, 1)
-    cost = Cost() if method == "damaged" else Cost(decoder_forwards=len(truth), encoder_passes=len(truth))
-    nothing = torch.zeros(len(truth))
-    residual = Measurement.of(y, degradation).residual_ratio(image)
-    return Restoration(image, None, nothing, nothing.long(), residual, cost, 0.0, 0.0)
+            cost = Cost(decoder_forwards=len(image), encoder_passes=len(image))
+        else:
+            image = measurement.start_image().clamp(0, 1)
+            if image_model is not None and method == "swinir":
+                image = image_model(image).clamp(0, 1)
+    nothing = torch.zeros(len(image))
+    residual = measurement.residual_ratio(image)
+    return Restoration(image, None, nothing, nothing.long(), residual, cost, time.monotonic() - begin, peak_memory())
 
 
-def _row(task: str, method: str, results: Sequence[Restoration], truth: Tensor) -> dict[str, Any]:
+def _row(task: str, method: str, results: Sequence[Restoration], photos: Damaged) -> dict[str, Any]:
     image = torch.cat([result.image for result in results])
     count = len(image)
-    quality = {"psnr": psnr(image, truth), "ssim": ssim(image, truth)}
-    each = {**quality, "steps": torch.cat([result.steps for result in results])}
+    quality = {
+        "psnr": psnr(image, photos.truth),
+        "ssim": ssim(image, photos.truth),
+        "haarpsi": haarpsi(image, photos.truth),
+    }
+    each = {**quality, "steps": torch.cat([result.steps for result in results]), "level": photos.level}
+    severities = [result.severity.sigma_hat for result in results if result.severity is not None]
+    if severities:
+        each["sigma_hat"] = torch.cat(severities).double()
     cost = sum((result.cost for result in results), Cost())
     residual = float(torch.cat([result.residual for result in results]).double().mean())
-    severities = [result.severity.sigma_hat for result in results if result.severity is not None]
+    memory = [result.peak_memory for result in results if result.peak_memory is not None]
     return {
         "task": task,
         "method": method,
@@ -148,7 +195,8 @@ def _row(task: str, method: str, results: Sequence[Restoration], truth: Tensor) 
         **{name: float(values.mean()) for name, values in quality.items()},
         **{field.name: getattr(cost, field.name) / count for field in fields(Cost)},
         "seconds": sum(result.seconds for result in results) / count,
-        "sigma_hat_mean": float(torch.cat(severities).double().mean()) if severities else None,
+        "peak_memory_mib": max(memory, default=None),
+        "sigma_hat_mean": float(each["sigma_hat"].mean()) if severities else None,
         "residual": residual if math.isfinite(residual) else None,  # without noise there is none, and JSON has no inf
         "photos": photo_rows(each),
     }

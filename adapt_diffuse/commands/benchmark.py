@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..benchmark import METHODS, TASKS, Damaged, MethodSettings, damage, run_method, severity_row
+from ..benchmark import METHODS, TASKS, Damaged, MethodSettings, check_method, damage, run_method, severity_row
 from ..bundled import default_encoder
-from ..checkpoints import write_safetensors, write_text
+from ..checkpoints import device_of, write_safetensors, write_text
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
+from ..image_models import ImageModel
 from ..images import centre_crop, find_photos, read_photo, write_image
 from ..severity import SeverityEncoder
 from ..sheet import before_after
@@ -33,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sheet", type=Path, help="picture of the first --sheet-photos photos under every method")
     parser.add_argument("--sheet-photos", type=int, default=6)
     parser.add_argument("--save", type=Path, help="folder for the restored photos, a safetensors file for each row")
+    parser.add_argument("--pixel-model", type=Path, help="diffusers folder of a model of pixels, for the method dps")
+    parser.add_argument("--image-model", type=Path, help="file of a network that spandrel knows, for the method swinir")
     options.add_model(parser)
     options.add_solver(parser)
 
@@ -40,18 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     tasks = list(TASKS) if args.task == "all" else args.task.split(",")
     methods = args.methods.split(",")
-    if unknown := [name for name in methods if name not in METHODS]:
-        raise AdaptDiffuseError(f"Unknown method '{unknown[0]}'; there are {', '.join(METHODS)}.")
     if unknown := [name for name in tasks if name not in TASKS]:
         raise AdaptDiffuseError(f"Unknown task '{unknown[0]}'; there are {', '.join(TASKS)}.")
     for name in ("limit", "size", "batch", "sheet_photos"):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise AdaptDiffuseError(f"--{name.replace('_', '-')} must be 1 or more, not {value}.")
+    settings = load_settings(args)
+    for method in methods:
+        check_method(method, settings, has_encoder=True)
     paths = spread(find_photos(args.images), args.limit)
     prior = options.load_prior(args)
     truth = torch.cat([centre_crop(read_photo(path), args.size) for path in paths]).to(prior.device)
-    settings = MethodSettings(args.eta, args.gamma, options.start_settings(args))
 
     rows: list[dict[str, Any]] = []
     for task in tasks:
@@ -72,6 +75,14 @@ def run(args: argparse.Namespace) -> int:
             sheet = args.sheet if len(tasks) == 1 else args.sheet.with_stem(f"{args.sheet.stem}-{task}")
             write_image(sheet, before_after([(title, image[: args.sheet_photos]) for title, image in columns]))
     return 0
+
+
+def load_settings(args: argparse.Namespace) -> MethodSettings:
+    """The methods' settings, with the models that only one of them needs."""
+    start = options.start_settings(args)
+    pixel_prior = DiffusersPrior.load(args.pixel_model, device_of(args.device)) if args.pixel_model else None
+    image_model = ImageModel.load(args.image_model, device_of(args.device)) if args.image_model else None
+    return MethodSettings(args.eta, args.gamma, start, pixel_prior, image_model)
 
 
 def spread(paths: list[Path], limit: int | None) -> list[Path]:
@@ -112,6 +123,6 @@ def describe(row: dict[str, Any]) -> str:
     residual = "-" if row["residual"] is None else f"{row['residual']:.2f}"
     return (
         f"{row['task']:22} {row['method']:12} {row['images']:4d} photos  PSNR {row['psnr']:.2f} dB  "
-        f"SSIM {row['ssim']:.3f}  denoiser calls {row['denoiser_forwards']:.1f}  "
+        f"SSIM {row['ssim']:.3f}  HaarPSI {row['haarpsi']:.3f}  denoiser calls {row['denoiser_forwards']:.1f}  "
         f"residual {residual}  {row['seconds']:.2f} s"
     )

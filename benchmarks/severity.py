@@ -1,0 +1,101 @@
+"""What decides the severity: the damage, or the photo?
+
+    python -m benchmarks.severity --task gaussian-blur-varying --images TEST --draws 10 --out severity.json
+
+Damages every photo ``--draws`` times as the task says and compares sigma_hat with the level of damage and with the
+true error of z_hat: over all photos at once, and photo by photo (the content held fixed).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adapt_diffuse.benchmark import TASKS, damage
+from adapt_diffuse.bundled import bundled_model, default_encoder
+from adapt_diffuse.checkpoints import write_text
+from adapt_diffuse.hosts.diffusers import DiffusersPrior
+from adapt_diffuse.images import centre_crop, find_photos, read_photo
+from adapt_diffuse.severity import SeverityEncoder, load_severity_encoder
+from adapt_diffuse.severity.evaluation import correlations
+from adapt_diffuse.severity.losses import error_variance
+from adapt_diffuse.statistics import (
+    calibration_table,
+    expected_calibration_error,
+    kolmogorov_smirnov,
+    standardised_errors,
+)
+
+
+@torch.no_grad()
+def draws(task: str, truth: Tensor, prior: DiffusersPrior, encoder: SeverityEncoder, count: int) -> dict[str, Tensor]:
+    """(count, n) level, sigma_hat and true error; and the standardised errors (n, C, h, w) of the first draw."""
+    z0 = torch.cat([prior.encode(part) for part in truth.split(20)])
+    columns: dict[str, list[Tensor]] = {"level": [], "sigma_hat": [], "true_error": []}
+    standardised = []
+    for draw in range(count):
+        photos = damage(task, truth, seed=draw * len(truth))
+        severities = [encoder.predict(part) for part in photos.y.split(20)]
+        z_hat = torch.cat([severity.z_hat for severity in severities])
+        sigma_hat = torch.cat([severity.sigma_hat for severity in severities])
+        columns["level"].append(photos.level.double())
+        columns["sigma_hat"].append(sigma_hat.double())
+        columns["true_error"].append(error_variance(z_hat, z0).double().sqrt())
+        if draw == 0:
+            standardised.append(torch.from_numpy(standardised_errors(z_hat, z0, sigma_hat)).reshape(z0.shape))
+    return {name: torch.stack(values) for name, values in columns.items()} | {"standardised": standardised[0]}
+
+
+def within(a: Tensor, b: Tensor) -> dict[str, float]:
+    """Mean over the photos of the correlations over each photo's draws (count, n)."""
+    each = torch.tensor([correlations(x, y) for x, y in zip(a.T, b.T, strict=True)], dtype=torch.float64)
+    return {"pearson": float(each[:, 0].mean()), "spearman": float(each[:, 1].mean())}
+
+
+def over_all(a: Tensor, b: Tensor) -> dict[str, float]:
+    pearson, spearman = correlations(a.flatten(), b.flatten())
+    return {"pearson": pearson, "spearman": spearman}
+
+
+def report(found: dict[str, Tensor]) -> dict[str, Any]:
+    pairs = {"sigma_hat-level": ("sigma_hat", "level"), "true_error-level": ("true_error", "level")}
+    pairs["sigma_hat-true_error"] = ("sigma_hat", "true_error")
+    table = calibration_table(found["sigma_hat"].flatten().numpy(), found["true_error"].flatten().numpy())
+    channels = found["standardised"].movedim(1, 0).flatten(1)
+    return {
+        "photos": found["level"].shape[1],
+        "draws": found["level"].shape[0],
+        "over_all": {name: over_all(found[a], found[b]) for name, (a, b) in pairs.items()},
+        "within_a_photo": {name: within(found[a], found[b]) for name, (a, b) in pairs.items()},
+        "calibration": [{"predicted": b.predicted, "true": b.true, "ratio": b.ratio} for b in table],
+        "expected_calibration_error": expected_calibration_error(table),
+        "kolmogorov_smirnov_of_channels": [kolmogorov_smirnov(np.asarray(values)) for values in channels],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=tuple(TASKS), required=True)
+    parser.add_argument("--images", required=True, help="folder of undamaged photos")
+    parser.add_argument("--model", type=Path, help="default: the bundled one")
+    parser.add_argument("--severity-encoder", type=Path, help="default: the bundled one")
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    truth = torch.cat([centre_crop(read_photo(path), args.size) for path in find_photos(args.images)])
+    prior = DiffusersPrior.load(args.model or bundled_model())
+    encoder = load_severity_encoder(args.severity_encoder or default_encoder(TASKS[args.task][1]))
+    found = report(draws(args.task, truth, prior, encoder, args.draws))
+    write_text(args.out, json.dumps({"task": args.task, **found}, indent=2))
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

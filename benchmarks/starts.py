@@ -1,0 +1,104 @@
+"""Does the adaptive start pay? Restores the same photos from other starts.
+
+    python -m benchmarks.starts --task gaussian-blur-varying --images TEST --limit 50 --out starts.json
+
+The starts: ``adaptive`` (sigma_hat as it is), ``times-0.5`` ... ``times-2`` (sigma_hat moved by a factor),
+``shuffled`` (each photo gets another's sigma_hat), ``oracle`` (the true error of z_hat), and ``fixed-...``: one level
+for all photos, at which the mean number of steps is that of the adaptive start, and levels around it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adapt_diffuse.benchmark import TASKS, MethodSettings, damage, run_method
+from adapt_diffuse.bundled import bundled_model, default_encoder
+from adapt_diffuse.checkpoints import write_text
+from adapt_diffuse.commands.benchmark import describe, spread
+from adapt_diffuse.hosts.diffusers import DiffusersPrior
+from adapt_diffuse.images import centre_crop, find_photos, read_photo
+from adapt_diffuse.padding import pad_to_multiple
+from adapt_diffuse.schedule import descend
+from adapt_diffuse.severity import Severity, SeverityEncoder, load_severity_encoder
+from adapt_diffuse.severity.losses import error_variance
+
+FACTORS = (0.5, 0.7, 1.4, 2.0)
+
+
+class Overruled:
+    """A severity encoder whose sigma_hat is replaced, photo by photo in the order in which they come."""
+
+    def __init__(self, encoder: SeverityEncoder, sigma_hat: Tensor):
+        self.encoder, self.sigma_hat, self.next = encoder, sigma_hat, 0
+
+    def predict(self, photo: Tensor, multiple: int = 1) -> Severity:
+        part = self.sigma_hat[self.next : self.next + len(photo)]
+        self.next += len(photo)
+        return replace(self.encoder.predict(photo, multiple), sigma_hat=part.to(photo.dtype))
+
+
+def mean_steps(sigma_hat: Tensor, sigmas: Tensor) -> float:
+    return sum(len(descend(float(sigma), sigmas)) - 1 for sigma in sigma_hat) / len(sigma_hat)
+
+
+def level_of_equal_cost(sigma_hat: Tensor, sigmas: Tensor) -> float:
+    """The model's level from which a photo takes as many steps as the photos of ``sigma_hat`` do on average."""
+    return float(sigmas[round(mean_steps(sigma_hat, sigmas)) - 1])
+
+
+@torch.no_grad()
+def severities(y: Tensor, truth: Tensor, prior: DiffusersPrior, encoder: SeverityEncoder) -> tuple[Tensor, Tensor]:
+    """sigma_hat (n,) of the photos, and the true standard deviation of the errors of their z_hat."""
+    found = [encoder.predict(part, prior.multiple) for part in y.split(20)]
+    z0 = torch.cat([prior.encode(pad_to_multiple(part, prior.multiple)) for part in truth.split(20)])
+    z_hat = torch.cat([severity.z_hat for severity in found])
+    return torch.cat([severity.sigma_hat for severity in found]), error_variance(z_hat, z0).sqrt().cpu()
+
+
+def starts(sigma_hat: Tensor, true_error: Tensor, sigmas: Tensor, seed: int) -> dict[str, Tensor]:
+    """The sigma_hat (n,) of every start, by name."""
+    order = torch.randperm(len(sigma_hat), generator=torch.Generator().manual_seed(seed))
+    equal = level_of_equal_cost(sigma_hat, sigmas)
+    fixed = {f"fixed-{level:.2f}": torch.full_like(sigma_hat, level) for level in (0.7 * equal, equal, 1.4 * equal)}
+    moved = {f"times-{factor:g}": factor * sigma_hat for factor in FACTORS}
+    return {"adaptive": sigma_hat, **moved, "shuffled": sigma_hat[order], "oracle": true_error, **fixed}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=tuple(TASKS), required=True)
+    parser.add_argument("--method", default="flash-ldps")
+    parser.add_argument("--images", required=True, help="folder of undamaged photos")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", type=Path, help="default: the bundled one")
+    parser.add_argument("--severity-encoder", type=Path, help="default: the bundled one")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    paths = spread(find_photos(args.images), args.limit)
+    truth = torch.cat([centre_crop(read_photo(path), args.size) for path in paths])
+    prior = DiffusersPrior.load(args.model or bundled_model())
+    encoder = load_severity_encoder(args.severity_encoder or default_encoder(TASKS[args.task][1]))
+    photos = damage(args.task, truth, args.seed)
+    sigma_hat, true_error = severities(photos.y, truth, prior, encoder)
+    rows = []
+    for name, sigmas in starts(sigma_hat, true_error, prior.sigmas, args.seed).items():
+        overruled: SeverityEncoder = Overruled(encoder, sigmas)  # type: ignore[assignment]
+        row, _ = run_method(
+            args.method, args.task, photos, prior, overruled, args.seed, MethodSettings(), batch=args.batch
+        )
+        rows.append({**row, "start": name})
+        write_text(args.out, json.dumps(rows, indent=2))
+        print(f"{name:14} {describe(row)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

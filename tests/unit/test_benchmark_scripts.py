@@ -1,0 +1,77 @@
+"""The scripts behind the pages of the benchmark, run on a tiny model."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from adapt_diffuse.schedule import vp_sigmas
+from benchmarks import robustness, severity, starts
+from tests.reference import ldm_alphas_cumprod
+
+SIGMAS = vp_sigmas(ldm_alphas_cumprod())
+
+
+@pytest.fixture
+def run(files, photos, tmp_path, monkeypatch):
+    """Calls a script's main with the tiny model, and gives what it wrote."""
+
+    def call(script, *arguments):
+        out = tmp_path / f"{script.__name__}.json"
+        common = ["--images", photos[0].parent, "--size", 24, "--out", out]
+        common += ["--model", files / "model", "--severity-encoder", files / "model.safetensors"]
+        monkeypatch.setattr(sys, "argv", ["script", *(str(value) for value in (*common, *arguments))])
+        script.main()
+        return json.loads(out.read_text())
+
+    return call
+
+
+def test_a_fixed_start_of_equal_cost_costs_the_same():
+    sigma_hat = torch.tensor([0.1, 0.3, 0.5, 0.9], dtype=torch.float64)
+    level = starts.level_of_equal_cost(sigma_hat, SIGMAS)
+    cost = starts.mean_steps(torch.tensor([level]), SIGMAS)
+    assert abs(cost - starts.mean_steps(sigma_hat, SIGMAS)) <= 0.5
+
+
+def test_every_start_has_a_row_and_its_own_severity(run):
+    rows = run(starts, "--task", "gaussian-blur-varying")
+    by_name = {row["start"]: row for row in rows}
+    assert len(by_name) == len(rows) == 3 + len(starts.FACTORS) + 3
+    adaptive = [photo["sigma_hat"] for photo in by_name["adaptive"]["photos"]]
+    for factor in starts.FACTORS:
+        moved = [photo["sigma_hat"] for photo in by_name[f"times-{factor:g}"]["photos"]]
+        assert moved == pytest.approx([factor * value for value in adaptive], rel=1e-6)
+    assert sorted(photo["sigma_hat"] for photo in by_name["shuffled"]["photos"]) == pytest.approx(sorted(adaptive))
+    assert by_name["times-2"]["denoiser_forwards"] > by_name["times-0.5"]["denoiser_forwards"]
+
+
+def test_the_severity_report_separates_the_photo_from_its_damage(run):
+    report = run(severity, "--task", "gaussian-blur-varying", "--draws", 4)
+    assert (report["photos"], report["draws"]) == (3, 4)
+    for part in ("over_all", "within_a_photo"):
+        assert set(report[part]) == {"sigma_hat-level", "true_error-level", "sigma_hat-true_error"}
+        for value in (entry["pearson"] for entry in report[part].values()):
+            assert -1 <= value <= 1
+    assert len(report["kolmogorov_smirnov_of_channels"]) == 4
+    assert report["expected_calibration_error"] >= 0
+
+
+def test_correlations_within_a_photo_ignore_what_differs_between_photos():
+    level = torch.tensor([[1.0, 2.0, 3.0], [2.0, 3.0, 1.0], [3.0, 1.0, 2.0], [4.0, 4.0, 4.0]], dtype=torch.float64)
+    shifted = level + torch.tensor([0.0, 50.0, -50.0])
+    assert severity.within(level, shifted)["pearson"] == pytest.approx(1)
+    assert abs(severity.over_all(level, shifted)["pearson"]) < 0.2
+
+
+def test_the_robustness_sweeps_change_one_thing_at_a_time(run):
+    rows = run(robustness, "--methods", "damaged,ae")
+    count = len(robustness.NOISES) + len(robustness.STDS) + len(robustness.TOLD)
+    assert len(rows) == 2 * count
+    noise = [row["psnr"] for row in rows if row["sweep"] == "noise" and row["method"] == "damaged"]
+    blur = [row["psnr"] for row in rows if row["sweep"] == "blur" and row["method"] == "damaged"]
+    assert noise == sorted(noise, reverse=True)
+    assert blur == sorted(blur, reverse=True)
+    # being told another std changes nothing of what there is to see
+    assert len({row["psnr"] for row in rows if row["sweep"].startswith("told") and row["method"] == "damaged"}) == 1
