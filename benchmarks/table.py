@@ -1,14 +1,24 @@
-"""The rows of result files as a Markdown table.
+"""The rows of result files as Markdown tables.
 
-python -m benchmarks.table benchmarks/results/*.json
+    python -m benchmarks.table results.json --against ae
+    python -m benchmarks.table first-half.json second-half.json
+
+Rows of the same task and method in several files are joined: the files are taken as parts of one set of photos. The
+second table holds differences to the method ``--against``, photo by photo, with 95 % bootstrap intervals.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from adapt_diffuse.statistics import Interval, difference_interval, mean_interval
+
+Row = dict[str, Any]
 
 COLUMNS = (
     ("task", "{}"),
@@ -16,6 +26,7 @@ COLUMNS = (
     ("images", "{}"),
     ("psnr", "{:.2f}"),
     ("ssim", "{:.3f}"),
+    ("haarpsi", "{:.3f}"),
     ("denoiser_forwards", "{:.0f}"),
     ("denoiser_backwards", "{:.0f}"),
     ("decoder_forwards", "{:.0f}"),
@@ -33,9 +44,10 @@ SEVERITY = (
     "sigma_hat_mean",
     "true_error_mean",
 )
+COMPARED = (("psnr", "{:.2f}"), ("ssim", "{:.3f}"), ("haarpsi", "{:.3f}"))
 
 
-def cell(row: dict[str, Any], key: str, pattern: str) -> str:
+def cell(row: Row, key: str, pattern: str) -> str:
     value = row.get(key)
     return "-" if value is None else pattern.format(value)
 
@@ -45,15 +57,65 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def joined(rows: list[Row]) -> list[Row]:
+    """Rows of the same task and method as one: photos together, means weighted by their number."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["task"], row["method"]), []).append(row)
+    return [parts[0] if len(parts) == 1 else _join(parts) for parts in groups.values()]
+
+
+def _join(parts: list[Row]) -> Row:
+    images = [part["images"] for part in parts]
+    whole: Row = {**parts[0], "images": sum(images), "photos": [photo for part in parts for photo in part["photos"]]}
+    for key, value in parts[0].items():
+        if isinstance(value, float):
+            whole[key] = float(np.average([part[key] for part in parts], weights=images))
+    return whole
+
+
+def interval(found: Interval, pattern: str) -> str:
+    return " ".join([pattern.format(found.mean), f"[{pattern.format(found.low)}, {pattern.format(found.high)}]"])
+
+
+def differences(rows: list[Row], against: str) -> list[list[str]]:
+    """A line for each row that has the photos of the row ``against`` of its task."""
+    lines = []
+    for row in rows:
+        other = next((r for r in rows if r["task"] == row["task"] and r["method"] == against), None)
+        if other is None or other is row or other["images"] != row["images"]:
+            continue
+        line = [row["task"], row["method"], str(row["images"])]
+        for key, pattern in COMPARED:
+            ours, theirs = ([photo.get(key) for photo in r["photos"]] for r in (row, other))
+            missing = None in ours or None in theirs
+            rng = np.random.default_rng(0)
+            line.append("-" if missing else interval(difference_interval(ours, theirs, rng), pattern))
+        lines.append(line)
+    return lines
+
+
 def main() -> None:
-    rows = [row for path in sys.argv[1:] for row in json.loads(Path(path).read_text(encoding="utf-8"))]
-    methods = [row for row in rows if row["method"] != "severity"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--against", help="method that the others are compared with")
+    args = parser.parse_args()
+    rows = [row for path in args.files for row in json.loads(path.read_text(encoding="utf-8"))]
+    methods = joined([row for row in rows if row["method"] != "severity"])
     severity = [row for row in rows if row["method"] == "severity"]
-    print(table([key for key, _ in COLUMNS], [[cell(r, k, p) for k, p in COLUMNS] for r in methods]))
+    header = [key for key, _ in COLUMNS]
+    header[3] = "psnr [95 %]"
+    lines = [[cell(row, key, pattern) for key, pattern in COLUMNS] for row in methods]
+    for line, row in zip(lines, methods, strict=True):
+        values = [photo["psnr"] for photo in row["photos"]]
+        line[3] = interval(mean_interval(values, np.random.default_rng(0)), "{:.2f}")
+    print(table(header, lines))
+    if args.against:
+        keys = [f"{key} minus {args.against}'s [95 %]" for key, _ in COMPARED]
+        print("\n" + table(["task", "method", "images", *keys], differences(methods, args.against)))
     if severity:
-        print()
-        rows_of_cells = [[r["task"], str(r["images"]), *(cell(r, k, "{:.3f}") for k in SEVERITY)] for r in severity]
-        print(table(["task", "images", *SEVERITY], rows_of_cells))
+        lines = [[r["task"], str(r["images"]), *(cell(r, k, "{:.3f}") for k in SEVERITY)] for r in severity]
+        print("\n" + table(["task", "images", *SEVERITY], lines))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adapt_diffuse.schedule import vp_sigmas
-from benchmarks import robustness, severity, starts
+from benchmarks import robustness, severity, starts, table
 from tests.reference import ldm_alphas_cumprod
 
 SIGMAS = vp_sigmas(ldm_alphas_cumprod())
@@ -75,3 +75,35 @@ def test_the_robustness_sweeps_change_one_thing_at_a_time(run):
     assert blur == sorted(blur, reverse=True)
     # being told another std changes nothing of what there is to see
     assert len({row["psnr"] for row in rows if row["sweep"].startswith("told") and row["method"] == "damaged"}) == 1
+
+
+def row(method, psnr, task="gaussian-blur-fixed"):
+    photos = [{"psnr": value, "ssim": value / 40, "haarpsi": value / 50} for value in psnr]
+    mean = sum(psnr) / len(psnr)
+    return {"task": task, "method": method, "images": len(psnr), "psnr": mean, "residual": None, "photos": photos}
+
+
+def test_parts_of_a_set_of_photos_are_joined():
+    first, second = row("ae", [20.0, 22.0]), row("ae", [30.0])
+    (whole,) = table.joined([first, second])
+    assert whole["images"] == 3
+    assert whole["psnr"] == pytest.approx(24.0)
+    assert [photo["psnr"] for photo in whole["photos"]] == [20.0, 22.0, 30.0]
+    assert table.joined([first, row("ldps", [1.0])]) == [first, row("ldps", [1.0])]
+
+
+def test_differences_are_paired_and_only_of_the_same_photos():
+    rows = [row("ae", [20.0, 30.0, 25.0]), row("flash-ldps", [21.0, 31.0, 26.0]), row("ldps", [10.0])]
+    (line,) = table.differences(rows, "ae")
+    assert line[:3] == ["gaussian-blur-fixed", "flash-ldps", "3"]
+    assert line[3] == "1.00 [1.00, 1.00]"  # every photo gains one decibel, however much they differ
+
+
+def test_the_tables_are_printed_for_files(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([row("ae", [20.0, 30.0]), row("flash-ldps", [22.0, 31.0])]))
+    monkeypatch.setattr(sys, "argv", ["table", str(path), "--against", "ae"])
+    table.main()
+    said = capsys.readouterr().out
+    assert "| gaussian-blur-fixed | flash-ldps | 2 | 26.50 [22.00, 31.00] |" in said
+    assert "| gaussian-blur-fixed | flash-ldps | 2 | 1.50 [1.00, 2.00] |" in said
