@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from .blur import CameraBlurNode, GaussianBlurNode, MotionBlurNode
 from .decode import DecodeRestoration, Measure
 from .degradation import ApplyDegradation, ChainDegradations, DownscaleNode, JpegNode, MissingPixelsNode
+from .invert import InvertToStart
 from .load import LoadDiffusers, LoadSeverityEncoder, offer_sample_photo, register_model_folder
 from .severity import EncodeSeverity, SetSeverity
 from .solvers import DPSNode, GMLDPSNode, LDPSNode, PSLDNode, ReSampleNode
@@ -31,6 +32,7 @@ class AdaptDiffuseExtension(ComfyExtension):
             EncodeSeverity,
             SetSeverity,
             StartTime,
+            InvertToStart,
             LDPSNode,
             GMLDPSNode,
             PSLDNode,

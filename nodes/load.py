@@ -79,12 +79,13 @@ class LoadDiffusers(io.ComfyNode):
                     "model_name",
                     options=model_names(),
                     tooltip="The bundled demo (flowers, 128 pixels), or a folder of models/diffusers with unet, "
-                    "scheduler and vae (or vqvae) in it. A model restores what it has learnt: flowers, faces, ...",
+                    "scheduler and vae (or vqvae) in it; models of pixels have none. A model restores what it "
+                    "has learnt: flowers, faces, ...",
                 )
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The diffusion model."),
-                io.Vae.Output(display_name="vae", tooltip="Its autoencoder."),
+                io.Vae.Output(display_name="vae", tooltip="Its autoencoder; that of a model of pixels does nothing."),
                 io.Conditioning.Output(
                     display_name="conditioning",
                     tooltip="Empty: the model needs none, but guiders and samplers want one. Use it as positive and "

@@ -4,16 +4,90 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..adapt_diffuse.degradation import randn
 from ..adapt_diffuse.errors import AdaptDiffuseError
-from ..adapt_diffuse.hosts.comfy import model_levels, to_host
+from ..adapt_diffuse.hosts.comfy_levels import model_levels, to_host
+from ..adapt_diffuse.prior import over_image
 from ..adapt_diffuse.restore import generators_for
-from ..adapt_diffuse.schedule import descend, start_sigma
+from ..adapt_diffuse.schedule import descend, start_noise, start_sigma, thin
 from .plot import schedule_plot
 from .wires import CATEGORY, HostSeverity, SeverityIO, latent_of
+
+
+def steps_input(tooltip: str) -> Any:
+    return io.Int.Input("steps", default=0, min=0, max=1000, tooltip=tooltip)
+
+
+def noise_correction_input(tooltip: str) -> Any:
+    return io.Float.Input("noise_correction", default=1.0, min=0.5, max=4.0, step=0.05, round=0.001, tooltip=tooltip)
+
+
+def rounding_input() -> Any:
+    return io.Combo.Input(
+        "rounding",
+        options=["continuous", "schedule"],
+        default="continuous",
+        advanced=True,
+        tooltip="continuous: begin exactly at the severity. schedule: begin at the model's nearest level, as the "
+        "paper does.",
+    )
+
+
+def levels_input() -> Any:
+    return io.Int.Input(
+        "levels",
+        default=0,
+        min=0,
+        max=1000,
+        optional=True,
+        advanced=True,
+        tooltip="How many of the model's levels there are to walk, all in all; 0 is every one. ReSample's paper takes "
+        "500 of 1000. Unlike steps, it is the same density for every photo.",
+    )
+
+
+def start_outputs(latent_tooltip: str) -> list[Any]:
+    return [
+        io.Latent.Output(display_name="latent", is_output_list=True, tooltip=latent_tooltip),
+        io.Sigmas.Output(
+            display_name="sigmas", is_output_list=True, tooltip="The noise levels, from the start down to 0."
+        ),
+        io.Int.Output(display_name="steps", is_output_list=True, tooltip="How many steps that is."),
+    ]
+
+
+def schedules_of(
+    sampling: Any, severity: HostSeverity, steps: int, noise_correction: float, mode: str, rounding: str, levels: int
+) -> list[Tensor]:
+    """The falling noise-to-signal schedule of every photo."""
+    sigmas = thin(model_levels(sampling), levels)
+    starts = start_sigma(severity.sigma_hat, sigmas, noise_correction, mode, rounding)  # type: ignore[arg-type]
+    return [descend(float(start), sigmas, steps) for start in starts]
+
+
+def runs_of(schedules: list[Tensor]) -> list[list[int] | None]:
+    """Which photos go through the sampler together: all (None) where all start at one level, else each alone."""
+    if len({float(schedule[0]) for schedule in schedules}) == 1:
+        return [None]
+    return [[index] for index in range(len(schedules))]
+
+
+def start_output(
+    sampling: Any, severity: HostSeverity, latents: list[Tensor], runs: list[list[int] | None], schedules: list[Tensor]
+) -> io.NodeOutput:
+    """LATENT, SIGMAS and steps of every run, and the picture of the schedule; ``schedules`` is one for each run."""
+    counts = [len(schedule) - 1 for schedule in schedules]
+    picture = schedule_plot(model_levels(sampling), [float(schedule[0]) for schedule in schedules], counts)
+    return io.NodeOutput(
+        [latent_of(latent, severity.photo_size, run) for latent, run in zip(latents, runs, strict=True)],
+        [to_host(schedule, sampling) for schedule in schedules],
+        counts,
+        ui=ui.PreviewImage(picture),
+    )
 
 
 class StartTime(io.ComfyNode):
@@ -30,41 +104,25 @@ class StartTime(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model that will be sampled."),
                 SeverityIO.Input("severity", tooltip="From Encode Severity or Set Severity."),
-                io.Int.Input(
-                    "steps",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    tooltip="Number of steps from the start to the end. 0 takes every level of the model below the "
+                steps_input(
+                    "Number of steps from the start to the end. 0 takes every level of the model below the "
                     "start, as the paper does (up to about 130 of 1000). Fewer is faster; below about 20 detail gets "
-                    "coarse and guided solvers want a larger step size.",
+                    "coarse and guided solvers want a larger step size."
                 ),
-                io.Float.Input(
-                    "noise_correction",
-                    default=1.0,
-                    min=0.5,
-                    max=4.0,
-                    step=0.05,
-                    round=0.001,
-                    tooltip="Noise added, as a multiple of the predicted error's variance; the paper uses 1.0 to 1.2. "
-                    "Less keeps more of the damage, more lets the model change more of the photo.",
+                noise_correction_input(
+                    "Noise added, as a multiple of the predicted error's variance; the paper uses 1.0 to 1.2. "
+                    "Less keeps more of the damage, more lets the model change more of the photo."
                 ),
                 io.Combo.Input(
                     "mode",
-                    options=["matched", "paper"],
+                    options=["matched", "paper", "published"],
                     default="matched",
                     advanced=True,
                     tooltip="matched: the schedule begins at the noise level that the latent really has. paper: it "
-                    "begins at the predicted error, also where noise_correction adds more noise than that.",
+                    "begins at the predicted error, also where noise_correction adds more noise than that. published: "
+                    "the released code's start, for comparison; it does not exist for severities above 1.",
                 ),
-                io.Combo.Input(
-                    "rounding",
-                    options=["continuous", "schedule"],
-                    default="continuous",
-                    advanced=True,
-                    tooltip="continuous: begin exactly at the severity. schedule: begin at the model's nearest level, "
-                    "as the paper does.",
-                ),
+                rounding_input(),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -72,21 +130,15 @@ class StartTime(io.ComfyNode):
                     max=2**53 - 1,
                     control_after_generate=False,
                     advanced=True,
-                    tooltip="Of the extra noise in paper mode with a noise_correction above 1; not used otherwise.",
+                    tooltip="Of the extra noise in published mode, and in paper mode with a noise_correction above 1; "
+                    "not used otherwise.",
                 ),
+                levels_input(),
             ],
-            outputs=[
-                io.Latent.Output(
-                    display_name="latent",
-                    is_output_list=True,
-                    tooltip="What to restore, for SamplerCustomAdvanced, which adds the noise, and for the solver. "
-                    "Photos of a batch that start at different levels come one by one.",
-                ),
-                io.Sigmas.Output(
-                    display_name="sigmas", is_output_list=True, tooltip="The noise levels, from the start down to 0."
-                ),
-                io.Int.Output(display_name="steps", is_output_list=True, tooltip="How many steps that is."),
-            ],
+            outputs=start_outputs(
+                "What to restore, for SamplerCustomAdvanced, which adds the noise, and for the solver. "
+                "Photos of a batch that start at different levels come one by one."
+            ),
         )
 
     @classmethod
@@ -99,32 +151,45 @@ class StartTime(io.ComfyNode):
         mode: str,
         rounding: str,
         seed: int,
+        levels: int = 0,
     ) -> io.NodeOutput:
         sampling = model.get_model_object("model_sampling")
-        levels = model_levels(sampling)
-        starts = start_sigma(severity.sigma_hat, levels, noise_correction, mode, rounding)  # type: ignore[arg-type]
-        schedules = [descend(float(start), levels, steps) for start in starts]
-        samples = severity.latent
-        if mode == "paper":
-            if noise_correction < 1:
-                raise AdaptDiffuseError("Paper mode needs a noise_correction of 1 or more; matched mode takes less.")
-            samples = with_missing_noise(model, severity, noise_correction, seed)
-        if bool((starts == starts[0]).all()):
-            latents, schedules = [latent_of(samples, severity.photo_size)], schedules[:1]
-        else:
-            latents = [latent_of(samples[i : i + 1], severity.photo_size, [i]) for i in range(len(samples))]
-        counts = [len(schedule) - 1 for schedule in schedules]
-        picture = ui.PreviewImage(schedule_plot(levels, [float(schedule[0]) for schedule in schedules], counts))
-        return io.NodeOutput(latents, [to_host(schedule, sampling) for schedule in schedules], counts, ui=picture)
+        schedules = schedules_of(sampling, severity, steps, noise_correction, mode, rounding, levels)
+        starts = torch.stack([schedule[0] for schedule in schedules])
+        samples = start_samples(model, severity, starts, noise_correction, mode, seed)
+        runs = runs_of(schedules)
+        latents = [samples if run is None else samples[run] for run in runs]
+        return start_output(sampling, severity, latents, runs, schedules[: len(runs)])
 
 
-def with_missing_noise(model: Any, severity: HostSeverity, noise_correction: float, seed: int) -> Tensor:
-    """The raw latents with the noise that the host's sampler, which adds sigma_hat of it, leaves out in paper mode.
+def start_samples(
+    model: Any, severity: HostSeverity, starts: Tensor, noise_correction: float, mode: str, seed: int
+) -> Tensor:
+    """The raw latents to which the host's sampler adds noise of standard deviation ``starts`` (B,).
 
-    The start latent of the paper has noise of variance ``c sigma_hat^2``.
+    That is all the noise which the start latent has in matched mode. In paper mode it has the variance
+    ``c sigma_hat^2``, in published mode ``(1 + sigma^2) c sigma_hat^2``: what is missing is added here.
+
+    Raises:
+        AdaptDiffuseError: less noise than the host adds, or a published start that does not exist.
     """
-    missing = max(noise_correction - 1, 0) ** 0.5 * severity.sigma_hat.reshape(-1, 1, 1, 1)
+    if mode == "matched":
+        return severity.latent
+    if noise_correction < 1:
+        raise AdaptDiffuseError(f"The {mode} mode needs a noise_correction of 1 or more; matched mode takes less, too.")
+    error = severity.sigma_hat.double()
+    std = start_noise(error, noise_correction)
+    scale, missing = torch.ones_like(error), std**2 - error**2
+    if mode == "published":
+        if not bool((std <= 1).all()):
+            raise AdaptDiffuseError(
+                f"The published start does not exist where the severity is above 1, and with the noise_correction it "
+                f"is {float(std.max()):.2f} here: take matched mode."
+            )
+        root = (1 + starts**2).sqrt()
+        scale, missing = root * (1 - std**2).sqrt(), (root * std) ** 2 - starts**2
     latent_format = model.get_model_object("latent_format")
     latent = latent_format.process_in(severity.latent)
     noise = randn(latent.shape, latent, generators_for(seed, len(latent)))
-    return latent_format.process_out(latent + missing.to(latent) * noise)
+    start = over_image(scale, latent) * latent + over_image(missing.clamp_min(0).sqrt(), latent) * noise
+    return latent_format.process_out(start)

@@ -8,7 +8,6 @@ The host's models are only read. What cannot be right is refused in a sentence.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,66 +18,59 @@ from ..errors import AdaptDiffuseError
 from ..measurement import Measurement
 from ..prior import over_image
 from ..restore import generators_for
-from ..solvers import Solver, solve
-from .comfy_copy import fresh, independent_denoiser, plain_copy
+from ..solvers import GMLDPS, PSLD, ReSample, Solver, solve
+from .comfy_copy import fresh, independent_denoiser
+from .comfy_levels import HostDenoiser
+from .comfy_vae import VaeCopy
 
 USE_DECODER = "Set the solver's 'through' to decoder: that needs no gradient of the model."
 MAX_PADDING = 256  # pixels by which a latent may stand for more than the photo
+ENCODING = (GMLDPS, PSLD, ReSample)  # the solvers that encode
 
 
 class ComfyPrior:
     """A LatentPrior from inside a sampler function: the host's guided model and a differentiable copy of its VAE.
 
     Args:
-        model: what the host calls its sampler function with; ``model(x, sigma, **extra_args)`` is the posterior mean
-            after CFG, ControlNet, LoRA and masks.
+        model: what the host calls its sampler function with; see ``HostDenoiser``.
         extra_args: of the same call.
         vae: the host's VAE object.
-        through: "denoiser" prepares the model for gradients, "decoder" calls it as the host does.
+        solver: whose gradients will be asked for: through "denoiser" prepares the model for them.
         shape: of the latents, for the host's memory plan.
     """
 
-    def __init__(self, model: Any, extra_args: dict[str, Any], vae: Any, through: str, shape: Sequence[int]):
+    def __init__(self, model: Any, extra_args: dict[str, Any], vae: Any, solver: Solver, shape: Sequence[int]):
         guider = model.inner_model
-        patcher = guider.model_patcher
-        self._sampling = patcher.get_model_object("model_sampling")
-        self.flow = is_flow(self._sampling)
-        self._format = normal_format(guider.inner_model.latent_format)
-        self._decoder, self._image_scale, self._image_offset = decoder_copy(vae)
+        self._host = HostDenoiser(model, extra_args)
+        self.flow, self.sigmas = self._host.flow, self._host.sigmas
+        self._vae = VaeCopy(vae, guider.inner_model.latent_format)
         self.multiple = int(vae.spacial_compression_decode())
-        self.sigmas = model_levels(self._sampling)
 
-        self._call, self._arguments = model, extra_args
         self._graph_call: Any = None
         self._graph_arguments: dict[str, Any] = {}
-        own, others = [own_patcher(self._decoder, vae.device, vae.patcher.offload_device)], []
-        memory = 3 * vae.memory_used_decode(tuple(shape), torch.float32)
-        if through == "denoiser":
+        network = own_patcher(self._vae.network, vae.device, vae.patcher.offload_device)
+        own, others = [network], []
+        memory = guidance_memory(solver, vae, shape)
+        if solver.through == "denoiser":
             self._graph_call, self._graph_arguments, denoiser = independent_denoiser(model, extra_args)
             memory += 6 * guider.inner_model.memory_required(list(shape))
             own.append(denoiser)
         else:
-            others = [patcher, *getattr(guider, "loaded_models", [])]
+            others = [guider.model_patcher, *getattr(guider, "loaded_models", [])]
         load(own, others, memory)
         self._patchers = own  # the host forgets, and moves, models whose patcher is gone
-        self._device = vae.device
-        self._checked: set[str] = set()
+        # a step size of 0 has no gradient, and that is what was asked for
+        self._checked: set[str] = set() if getattr(solver, "eta", 1.0) > 0 else {"model", "decoder"}
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The host's posterior mean: x (B, C, h, w) is ``z0 + sigma eps``, sigma (B,), for flow models too."""
-        level = sigma.to(x)
-        if self.flow:
-            level = level / (1 + level)
-            x = x * (1 - over_image(level, x))
         if not (torch.is_grad_enabled() and x.requires_grad):
-            with torch.inference_mode():
-                z0 = self._call(x, level, **self._arguments)
-            return z0.clone()
+            return self._host.denoise(x, sigma)
         if self._graph_call is None:
             raise AdaptDiffuseError(f"This solver asked for a gradient that was not prepared. {USE_DECODER}")
         self._check_once("model", x)
         try:
-            z0 = self._graph_call(x, level, **self._graph_arguments)
+            z0 = self._graph_call(*self._host.in_host(x, sigma), **self._graph_arguments)
         except RuntimeError as error:
             if "nference" not in str(error):
                 raise
@@ -88,20 +80,14 @@ class ComfyPrior:
         return z0
 
     def decode(self, z0: Tensor) -> Tensor:
-        """(B, 3, H, W) on [0, 1], not clamped, through our float32 copy of the decoder."""
+        """(B, 3, H, W) on [0, 1], not clamped, through our float32 copy of the VAE."""
         if z0.requires_grad:
             self._check_once("decoder", z0)
-        raw = self._format.process_out(z0).to(self._device, torch.float32)
-        image = self._decoder.decode(raw) * self._image_scale + self._image_offset
-        if z0.requires_grad and not image.requires_grad:
-            raise AdaptDiffuseError("The gradient is lost inside this VAE's decoder: use another VAE.")
-        return image.to(z0.device)
+        return self._vae.decode(z0)
 
     def encode(self, image: Tensor) -> Tensor:
-        """The latent, in the model's scale, of (B, 3, H, W) on [0, 1]."""
-        pixels = image.to(self._device, torch.float32)
-        raw = self._decoder.encode((pixels - self._image_offset) / self._image_scale)
-        return self._format.process_in(raw).to(image)
+        """The latent, in the model's scale, of (B, 3, H, W) on [0, 1], through the same copy."""
+        return self._vae.encode(image)
 
     def _check_once(self, part: str, source: Tensor) -> None:
         """Watch the first gradient that arrives at ``source``: all zeros mean that the chain is broken."""
@@ -116,6 +102,20 @@ class ComfyPrior:
                 raise AdaptDiffuseError(f"The gradient of the {part} is zero everywhere: guidance cannot work with it.")
 
         source.register_hook(arrived)
+
+
+class WatchedMeasurement(Measurement):
+    """A measurement that ends the run, in the middle of a fit too, as soon as the host's user asks for it."""
+
+    def residual(self, image: Tensor) -> Tensor:
+        import comfy.model_management
+
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        return super().residual(image)
+
+    def select(self, indices: Tensor) -> WatchedMeasurement:
+        chosen = super().select(indices)
+        return WatchedMeasurement(chosen.y, chosen.degradation)
 
 
 def guided_sampler(solver: Solver, measurement: Measurement, vae: Any, indices: Sequence[int] | None = None) -> Any:
@@ -164,7 +164,7 @@ def run(
     import comfy.model_management
     from tqdm.auto import tqdm
 
-    prior = ComfyPrior(model, extra_args, vae, solver.through, x.shape)
+    prior = ComfyPrior(model, extra_args, vae, solver, x.shape)
     x, levels = x.clone(), sigmas.detach().clone().double()
     if prior.flow:
         highest = float(prior.sigmas[-1])
@@ -181,45 +181,10 @@ def run(
             if callback is not None:
                 callback({"x": now, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": z0.detach()})
 
-        located = Measurement(measurement.y.to(x), measurement.degradation)
+        located = WatchedMeasurement(measurement.y.to(x), measurement.degradation)
         z = solve(solver, prior, located, x, [levels] * len(x), generators, stepped)
     last = over_image(levels[-1:], z)
     return z / (1 + last) if prior.flow else z
-
-
-def is_flow(sampling: Any) -> bool:
-    """Whether the host's latents at level t are ``(1 - t) z0 + t eps`` instead of ``z0 + sigma eps``.
-
-    Raises:
-        AdaptDiffuseError: a model whose latents are neither.
-    """
-    import comfy.model_sampling
-
-    unknown = [getattr(comfy.model_sampling, name, None) for name in ("IMG_TO_IMG", "IMG_TO_IMG_FLOW")]
-    if isinstance(sampling, tuple(kind for kind in unknown if kind is not None)):
-        raise AdaptDiffuseError("This is an image-to-image model, not a diffusion prior: connect another MODEL.")
-    return isinstance(sampling, comfy.model_sampling.CONST)
-
-
-def model_levels(sampling: Any) -> Tensor:
-    """The model's levels as ascending noise-to-signal sigmas, float64 on the CPU.
-
-    Raises:
-        AdaptDiffuseError: levels that are not finite and rising (a schedule that leaked in from another run).
-    """
-    levels = sampling.sigmas.detach().double().cpu().clone()
-    if is_flow(sampling):
-        levels = levels[levels < 1]  # pure noise has no finite ratio
-        levels = levels / (1 - levels)
-    levels = levels[levels > 0]
-    if len(levels) < 2 or not bool(torch.isfinite(levels).all()) or not bool((levels.diff() > 0).all()):
-        raise AdaptDiffuseError("The model's noise levels are not finite and rising: load the model again.")
-    return levels
-
-
-def to_host(sigmas: Tensor, sampling: Any) -> Tensor:
-    """Noise-to-signal sigmas as SIGMAS of this model, float32 on the CPU."""
-    return (sigmas / (1 + sigmas) if is_flow(sampling) else sigmas).float().cpu()
 
 
 def check_schedule(sigmas: Tensor) -> None:
@@ -237,12 +202,12 @@ def check_sizes(x: Tensor, measurement: Measurement, vae: Any) -> None:
             "Time's latent to the solver's latent input too."
         )
     factor = int(vae.spacial_compression_decode())
-    height, width = measurement.y.shape[2:]
+    height, width = measurement.image_size
     extra = (x.shape[2] * factor - height, x.shape[3] * factor - width)
     if min(extra) < 0 or max(extra) >= MAX_PADDING:
         raise AdaptDiffuseError(
-            f"The latent stands for {x.shape[3] * factor} x {x.shape[2] * factor} pixels but the solver's image has "
-            f"{width} x {height}: make both from the same photo."
+            f"The latent stands for {x.shape[3] * factor} x {x.shape[2] * factor} pixels but the solver's image "
+            f"has {width} x {height}: make both from the same photo."
         )
 
 
@@ -257,35 +222,20 @@ def step_generators(seed: int | None, indices: Sequence[int], like: Tensor) -> l
     return made
 
 
-def decoder_copy(vae: Any) -> tuple[Any, float, float]:
-    """A frozen float32 copy of the VAE's network, and the map ``image01 = output * scale + offset`` of its output.
-
-    Raises:
-        AdaptDiffuseError: a VAE that is none of single images, or whose output has another convention.
-    """
-    if getattr(vae, "first_stage_model", None) is None or getattr(vae, "latent_dim", 2) != 2:
-        raise AdaptDiffuseError("This VAE is not one for single images: connect the VAE that belongs to the model.")
-    # the host's map clamps, and works in place: find the straight line from three values inside its range
-    low, middle, high = (float(vae.process_output(torch.full((1,), value))) for value in (0.25, 0.5, 0.75))
-    if abs(low + high - 2 * middle) > 1e-5 or high <= low:
-        raise AdaptDiffuseError("This VAE's output is not a linear map of image values: use another VAE.")
-    scale = 2 * (high - low)
-    network = plain_copy(vae.first_stage_model).float()
-    return network, scale, middle - 0.5 * scale
-
-
-def normal_format(latent_format: Any) -> Any:
-    """A copy of the latent format without inference tensors among its constants."""
-    copied = copy.copy(latent_format)
-    for name, value in vars(copied).items():
-        setattr(copied, name, fresh(value))
-    return copied
-
-
 def own_patcher(network: Any, load_device: torch.device, offload_device: torch.device) -> Any:
     import comfy.model_patcher
 
     return comfy.model_patcher.ModelPatcher(network, load_device, offload_device)
+
+
+def guidance_memory(solver: Solver, vae: Any, shape: Sequence[int]) -> float:
+    """Bytes that the VAE's part of a step's graph takes, by the host's own estimates of one pass without gradients."""
+    memory = 3 * vae.memory_used_decode(tuple(shape), torch.float32)
+    if isinstance(solver, ENCODING):
+        factor = int(vae.spacial_compression_decode())
+        image = (shape[0], 3, shape[2] * factor, shape[3] * factor)
+        memory += 3 * vae.memory_used_encode(image, torch.float32)
+    return float(memory)
 
 
 def load(own: list[Any], others: list[Any], memory: float) -> None:

@@ -48,7 +48,7 @@ class Spy:
 
     def step(self, x: Any, sigma: Any, sigma_next: Any, prior: Any, measurement: Any, draw: Any, left: int) -> Any:
         found = data_gradient(prior, measurement, x, sigma, self.through)
-        self.decoder = weakref.ref(prior._decoder)
+        self.decoder = weakref.ref(prior._vae.network)
         self.seen.append((x.clone(), sigma.clone(), found.gradient, found.z0))
         moved = LDPS(self.eta, self.through).step(x, sigma, sigma_next, prior, measurement, draw, left)
         self.after(len(self.seen))

@@ -1,0 +1,93 @@
+"""What the nodes of guided solvers share: their inputs, and the SAMPLER that comes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..adapt_diffuse.errors import AdaptDiffuseError
+from ..adapt_diffuse.hosts.comfy import guided_sampler
+from ..adapt_diffuse.measurement import Measurement
+from ..adapt_diffuse.solvers import Solver
+from .wires import DegradationIO, photo_of
+
+STEP_SIZE_TIP = (
+    "Too small: the model paints what it likes. Too large: noise and coloured patterns, at last a broken picture. "
+    "Fewer steps bear a larger one."
+)
+ALIASES = ["guided sampler", "posterior sampling", "deblur", "inpaint", "restore photo"]
+
+
+def wires_in() -> list[Any]:
+    """What every solver is connected to."""
+    return [
+        io.Image.Input("image", tooltip="The damaged photo, the same that went into Encode Severity."),
+        DegradationIO.Input("degradation", tooltip="What happened to it: the kind, the strength, the noise."),
+        io.Vae.Input("vae", tooltip="The VAE of the diffusion model."),
+    ]
+
+
+def step_size(default: float, paper: str) -> Any:
+    return io.Float.Input(
+        "eta",
+        display_name="step size",
+        default=default,
+        min=0.0,
+        max=100.0,
+        step=0.1,
+        round=0.001,
+        tooltip=f"How strongly each step is pulled to the photo; {paper}. {STEP_SIZE_TIP}",
+    )
+
+
+def form_inputs() -> list[Any]:
+    """How the gradient is taken; the same for every solver that takes one."""
+    return [
+        io.Combo.Input(
+            "through",
+            options=["decoder", "denoiser"],
+            default="decoder",
+            advanced=True,
+            tooltip="What the gradient passes. decoder: works with every model, quantised and offloaded ones "
+            "too, and takes half the time. denoiser: as published; needs a copy of the model in memory, and is "
+            "experimental on GPUs.",
+        ),
+        io.Boolean.Input(
+            "normalise",
+            default=True,
+            advanced=True,
+            tooltip="Makes the step size mean the same at every photo size and with every mask. Off is the "
+            "published form, whose pull gets weaker on larger photos.",
+        ),
+    ]
+
+
+def batch_input() -> Any:
+    return io.Latent.Input(
+        "latent",
+        optional=True,
+        tooltip="Start Time's latent. Needed only for batches: it says which photo is being restored.",
+    )
+
+
+def sampler_output() -> list[Any]:
+    return [io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustomAdvanced.")]
+
+
+def sampler_of(
+    solver: Solver, image: torch.Tensor, degradation: Any, vae: Any, latent: dict[str, Any] | None
+) -> io.NodeOutput:
+    """The SAMPLER that runs ``solver`` on the photos of ``image`` that ``latent`` belongs to (all, without one)."""
+    indices = (latent or {}).get("batch_index")
+    with torch.inference_mode(False):
+        measurement = Measurement.of(photo_of(image), degradation)
+        if indices is not None:
+            if max(indices) >= len(measurement.y):
+                raise AdaptDiffuseError(
+                    f"The latent belongs to photo {max(indices) + 1} of a batch, but the solver's image has only "
+                    f"{len(measurement.y)}: connect the photos that went into Encode Severity."
+                )
+            measurement = measurement.select(torch.tensor(indices))
+    return io.NodeOutput(guided_sampler(solver, measurement, vae, indices))
