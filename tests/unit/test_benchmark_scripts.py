@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adapt_diffuse.schedule import vp_sigmas
-from benchmarks import robustness, severity, starts, table
+from benchmarks import cost, robustness, severity, starts, table
 from tests.reference import ldm_alphas_cumprod
 
 SIGMAS = vp_sigmas(ldm_alphas_cumprod())
@@ -107,3 +107,15 @@ def test_the_tables_are_printed_for_files(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "| gaussian-blur-fixed | flash-ldps | 2 | 26.50 [22.00, 31.00] |" in said
     assert "| gaussian-blur-fixed | flash-ldps | 2 | 1.50 [1.00, 2.00] |" in said
+
+
+def test_costs_are_counted_in_denoiser_passes(files, tmp_path, monkeypatch):
+    out = tmp_path / "cost.json"
+    arguments = ["--model", files / "model", "--severity-encoder", files / "model.safetensors", "--out", out]
+    arguments += ["--size", 32, "--batch", 1, "--rounds", 3, "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["cost", *(str(value) for value in arguments)])
+    cost.main()
+    found = json.loads(out.read_text())
+    assert found[cost.UNIT] == 1
+    assert all(value > 0 for value in found.values())
+    assert found["guided step through the decoder"] > 1

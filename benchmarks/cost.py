@@ -1,0 +1,95 @@
+"""What each part costs, in denoiser passes.
+
+    python -m benchmarks.cost --out cost.json
+
+Times every part in turn, several rounds on the same photos, and divides by the denoiser's forward pass of the same
+round: a ratio holds on a shared machine where seconds do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from adapt_diffuse.bundled import bundled_model, default_encoder
+from adapt_diffuse.checkpoints import device_of, write_text
+from adapt_diffuse.degradation import GaussianBlur
+from adapt_diffuse.guidance import Through, data_gradient
+from adapt_diffuse.hosts.diffusers import DiffusersPrior
+from adapt_diffuse.measurement import Measurement
+from adapt_diffuse.severity import SeverityEncoder, load_severity_encoder
+
+UNIT = "denoiser forward"
+
+
+def parts(prior: DiffusersPrior, encoder: SeverityEncoder, batch: int, size: int) -> dict[str, Callable[[], object]]:
+    """What is timed, by name, on a batch of random photos."""
+    generator = torch.Generator().manual_seed(0)
+    photo = torch.rand(batch, 3, size, size, generator=generator).to(prior.device)
+    measurement = Measurement.of(photo, GaussianBlur(2.0, 0.05))
+    with torch.no_grad():
+        z = prior.encode(photo)
+    sigma = torch.full((batch,), 0.5)
+
+    def without_gradient(call: Callable[[], object]) -> Callable[[], object]:
+        return torch.no_grad()(call)
+
+    def step(through: Through) -> Callable[[], object]:
+        return lambda: data_gradient(prior, measurement, z, sigma, through)
+
+    return {
+        UNIT: without_gradient(lambda: prior.denoise(z, sigma)),
+        "decoder forward": without_gradient(lambda: prior.decode(z)),
+        "encoder": without_gradient(lambda: prior.encode(photo)),
+        "severity encoder": lambda: encoder.predict(photo),
+        "guided step through the decoder": step("decoder"),
+        "guided step through the denoiser": step("denoiser"),
+    }
+
+
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    begin = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begin
+
+
+def ratios(timed: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, float]:
+    """Median over the rounds of each part's time over the unit's; a first round, not counted, warms up."""
+    found: dict[str, list[float]] = {name: [] for name in timed}
+    for number in range(rounds + 1):
+        took = {name: seconds(call, device) for name, call in timed.items()}
+        if number:
+            for name, value in took.items():
+                found[name].append(value / took[UNIT])
+    return {name: median(values) for name, values in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="default: the bundled one")
+    parser.add_argument("--severity-encoder", type=Path, help="default: the bundled one")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    device = device_of(args.device)
+    prior = DiffusersPrior.load(args.model or bundled_model(), device)
+    encoder = load_severity_encoder(args.severity_encoder or default_encoder("gaussian-blur")).to(device)
+    found = ratios(parts(prior, encoder, args.batch, args.size), args.rounds, device)
+    write_text(args.out, json.dumps(found, indent=2))
+    for name, value in found.items():
+        print(f"{name:34} {value:.2f}")
+
+
+if __name__ == "__main__":
+    main()
