@@ -104,6 +104,14 @@ def test_each_photo_gets_its_own():
     assert float((ratio - 1).abs().max()) < 4 / (2 * 600) ** 0.5
 
 
+def test_a_chain_keeps_each_photos_noise_and_numbers():
+    made = chain(GaussianBlur(torch.tensor([0.5, 1.0, 2.0])), Noise(torch.tensor([0.1, 0.2, 0.3])))
+    part = made.select(torch.tensor([2, 0]))
+    image = photo((2, 3, 9, 9), 0)
+    assert noise_levels(part, 2).tolist() == pytest.approx([0.3, 0.1], rel=1e-6)
+    assert torch.allclose(part(image), GaussianBlur(torch.tensor([2.0, 0.5]))(image), rtol=0, atol=1e-14)
+
+
 def test_known_pixels_are_pasted_through_pointwise_chains_alone():
     image = photo((1, 3, 6, 6), 0)
     box = chain(MissingBox(2, 2, 1, 1), Noise(0.1))

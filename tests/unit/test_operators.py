@@ -74,6 +74,11 @@ def test_area_downscale_is_the_mean_of_blocks(factor):
     assert float((Downscale(factor, "area")(image) - blocks).abs().max()) < 1e-14
 
 
+def test_the_last_block_of_an_odd_side_is_filled_up_by_reflection():
+    image = torch.tensor([1.0, 3.0, 5.0, 9.0, 2.0]).double().reshape(1, 1, 1, 5).expand(1, 3, 1, 5)
+    assert Downscale(2, "area")(image)[0, 0, 0].tolist() == pytest.approx([2, 7, 5.5], abs=1e-12)
+
+
 @pytest.mark.parametrize("factor", [1, 2, 3, 4, 5])
 def test_bicubic_downscale_is_torchs_inside(factor):
     image = photo((1, 3, 9 * factor, 8 * factor), 1)
@@ -141,6 +146,13 @@ def test_jpeg_comes_close_to_pillows(size, quality, share):
     # and it makes the same error, not another one of that size
     errors = torch.stack([(result - image).flatten(), (expected - image).flatten()])
     assert float(torch.corrcoef(errors)[0, 1]) > 0.9
+
+
+def test_jpeg_stays_in_range():
+    # full contrast: its ripples reach beyond black and white
+    image = (photo((1, 3, 32, 32), 0) > 0.5).double()
+    result = Jpeg(10)(image)
+    assert float(result.min()) == 0 and float(result.max()) == 1
 
 
 def test_worse_quality_is_worse():
