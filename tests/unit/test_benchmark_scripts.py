@@ -6,8 +6,10 @@ import sys
 import pytest
 import torch
 
+from adapt_diffuse.benchmark import TASKS
+from adapt_diffuse.images import centre_crop, read_photo
 from adapt_diffuse.schedule import vp_sigmas
-from benchmarks import cost, robustness, severity, starts, table
+from benchmarks import cost, reconstructions, robustness, severity, starts, table, transfer
 from tests.reference import ldm_alphas_cumprod
 
 SIGMAS = vp_sigmas(ldm_alphas_cumprod())
@@ -119,3 +121,26 @@ def test_costs_are_counted_in_denoiser_passes(files, tmp_path, monkeypatch):
     assert found[cost.UNIT] == 1
     assert all(value > 0 for value in found.values())
     assert found["guided step through the decoder"] > 1
+
+
+def test_encoders_are_measured_on_every_task(files, photos, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "transfer.json"
+    arguments = ["--encoders", files / "model.safetensors", "--model", files / "model", "--images", photos[0].parent]
+    arguments += ["--size", 24, "--out", out]
+    monkeypatch.setattr(sys, "argv", ["transfer", *(str(value) for value in arguments)])
+    transfer.main()
+    cells = json.loads(out.read_text())
+    assert [cell["task"] for cell in cells] == list(TASKS)
+    assert all(cell["images"] == 3 and cell["sigma_ratio"] > 0 for cell in cells)
+    assert all(("psnr" in cell["default"]) != ("failed" in cell["default"]) for cell in cells)
+    assert capsys.readouterr().out.count("\n") == 2 + len(TASKS)
+
+
+def test_reconstructions_stand_below_their_photos(files, photos, tmp_path, monkeypatch):
+    out = tmp_path / "pairs.png"
+    arguments = ["--model", files / "model", "--images", photos[0].parent, "--size", 24, "--out", out]
+    monkeypatch.setattr(sys, "argv", ["reconstructions", *(str(value) for value in arguments)])
+    reconstructions.main()
+    picture = read_photo(out)
+    assert picture.shape[2:] == (48, 72)
+    assert torch.equal(picture[:, :, :24, :24], centre_crop(read_photo(photos[0]), 24))
