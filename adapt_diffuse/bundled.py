@@ -26,20 +26,20 @@ def bundled_encoders() -> dict[str, Path]:
 
 
 def default_encoder(degradation_name: str) -> Path:
-    """The bundled severity encoder for a degradation of the command line.
+    """The bundled severity encoder for a degradation of the command line: its own family's, else the mixed family's.
 
     Raises:
-        AdaptDiffuseError: none was trained for it.
+        AdaptDiffuseError: neither is bundled.
     """
     family = {"mask": "missing-pixels"}.get(degradation_name, degradation_name)
-    name = f"severity-{MODEL_NAME}-{family}"
     encoders = bundled_encoders()
-    if name not in encoders:
-        raise AdaptDiffuseError(
-            f"No bundled severity encoder was trained for '{degradation_name}'; give one with --severity-encoder. "
-            f"Bundled are {', '.join(encoders) or 'none'}."
-        )
-    return encoders[name]
+    for name in (f"severity-{MODEL_NAME}-{family}", f"severity-{MODEL_NAME}-mixed"):
+        if name in encoders:
+            return encoders[name]
+    raise AdaptDiffuseError(
+        f"No bundled severity encoder was trained for '{degradation_name}'; give one with --severity-encoder. "
+        f"Bundled are {', '.join(encoders) or 'none'}."
+    )
 
 
 def manifest() -> dict[str, dict[str, str]]:

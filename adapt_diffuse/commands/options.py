@@ -103,7 +103,7 @@ def say_failed(path: Path, error: AdaptDiffuseError) -> None:
 
 
 def degradation_of(args: argparse.Namespace) -> tuple[str, Degradation]:
-    """The name and the operator of --degradation and --noise-std; several in turn are "mixed", as their family is."""
+    """The name and the operator of --degradation and --noise-std; several in turn are "mixed"."""
     name = "mixed" if "|" in args.degradation else args.degradation.partition(":")[0]
     return name, parse_degradation(args.degradation, args.noise_std)
 

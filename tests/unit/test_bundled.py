@@ -1,10 +1,14 @@
 """What ships in weights/: whole, small, and what it says it is."""
 
+from argparse import Namespace
+
 import pytest
 import torch
 
+from adapt_diffuse import bundled
 from adapt_diffuse.bundled import WEIGHTS, bundled_encoders, bundled_model, default_encoder, manifest, sha256_of
 from adapt_diffuse.commands.demo import demo_photo
+from adapt_diffuse.commands.options import degradation_of
 from adapt_diffuse.degradation import measure, parse_degradation
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
@@ -80,6 +84,28 @@ def test_the_demo_writes_its_three_pictures(tmp_path, capsys):
     assert "PSNR" in capsys.readouterr().out
 
 
-def test_a_degradation_without_a_bundled_encoder_says_so():
-    with pytest.raises(AdaptDiffuseError, match="No bundled severity encoder was trained for 'rust'; give one with"):
-        default_encoder("rust")
+def test_a_degradation_takes_its_own_encoder_then_the_mixed_one_and_else_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundled, "WEIGHTS", tmp_path)
+    blur, missing, mixed = (
+        tmp_path / f"severity-{bundled.MODEL_NAME}-{name}.safetensors"
+        for name in ("gaussian-blur", "missing-pixels", "mixed")
+    )
+    for path in (blur, missing):
+        path.touch()
+    assert default_encoder("gaussian-blur") == blur
+    assert default_encoder("mask") == default_encoder("missing-pixels") == missing
+    with pytest.raises(AdaptDiffuseError, match="No bundled severity encoder was trained for 'jpeg'; give one with"):
+        default_encoder("jpeg")
+    mixed.touch()
+    assert default_encoder("jpeg") == default_encoder("mixed") == mixed
+    assert default_encoder("gaussian-blur") == blur
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("jpeg:quality=20", "jpeg"), ("gaussian-blur:std=1|jpeg:quality=20", "mixed"), ("noise", "noise")],
+)
+def test_several_degradations_in_turn_are_mixed(text, name):
+    found, operator = degradation_of(Namespace(degradation=text, noise_std=0.05))
+    assert found == name
+    assert operator.noise_std == 0.05
