@@ -55,6 +55,13 @@ def run_inside(script: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def report_of(script: str, *arguments: str) -> dict[str, Any]:
+    """What a script of tests/nodes that is run inside ComfyUI reports."""
+    output = run_inside(REPOSITORY / "tests" / "nodes" / script, *arguments)
+    (line,) = [line for line in output.splitlines() if line.startswith("REPORT ")]
+    return json.loads(line.removeprefix("REPORT "))
+
+
 class PromptFailed(AssertionError):
     """A prompt that the host refused or that stopped with an error; ``message`` is what the user reads."""
 

@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
-arguments = sys.argv[1:]
-from inside_tools import (  # noqa: E402, I001 (first: it makes this process a ComfyUI)
-    SEED, Padded, Spy, as_flow, digest, distance, loaded_digest, native, pack, photo, sample,
+from inside_tools import (  # first: it makes this process a ComfyUI
+    SEED,
+    Padded,
+    Spy,
+    as_flow,
+    digest,
+    distance,
+    loaded_digest,
+    native,
+    photo,
+    sample,
+    tell,
 )  # fmt: skip
 
-import comfy.hooks  # noqa: E402
-import comfy.model_management  # noqa: E402
-import comfy.model_patcher  # noqa: E402
-import comfy.model_sampling  # noqa: E402
-import comfy.patcher_extension  # noqa: E402
-import comfy.sample  # noqa: E402
-import comfy_extras.nodes_custom_sampler  # noqa: E402
-import torch  # noqa: E402
+# isort: split
+import comfy.hooks
+import comfy.model_management
+import comfy.model_patcher
+import comfy.model_sampling
+import comfy.patcher_extension
+import comfy.sample
+import comfy_extras.nodes_custom_sampler
+import torch
 
-from adapt_diffuse.bundled import bundled_model  # noqa: E402
-from adapt_diffuse.degradation import GaussianBlur, RandomMissingPixels  # noqa: E402
-from adapt_diffuse.errors import AdaptDiffuseError  # noqa: E402
-from adapt_diffuse.guidance import data_gradient  # noqa: E402
-from adapt_diffuse.hosts.comfy_copy import static_clone  # noqa: E402
-from adapt_diffuse.hosts.comfy_model import HostModel, load_diffusers  # noqa: E402
-from adapt_diffuse.hosts.diffusers import DiffusersPrior  # noqa: E402
-from adapt_diffuse.measurement import Measurement  # noqa: E402
-from adapt_diffuse.restore import generators_for  # noqa: E402
-from adapt_diffuse.schedule import descend  # noqa: E402
-from adapt_diffuse.solvers import LDPS, solve  # noqa: E402
+from adapt_diffuse.bundled import bundled_model
+from adapt_diffuse.degradation import GaussianBlur, RandomMissingPixels
+from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.guidance import data_gradient
+from adapt_diffuse.hosts.comfy_copy import static_clone
+from adapt_diffuse.hosts.comfy_model import HostModel, load_diffusers
+from adapt_diffuse.hosts.diffusers import DiffusersPrior
+from adapt_diffuse.measurement import Measurement
+from adapt_diffuse.restore import generators_for
+from adapt_diffuse.schedule import descend
+from adapt_diffuse.solvers import LDPS, solve
 
 
 def bundled(through: str) -> dict[str, float]:
@@ -250,31 +258,6 @@ def batch(through: str) -> list[float]:
         return found
 
 
-def start(prepare: Callable[[HostModel], None]) -> dict[str, dict[str, float]]:
-    """The noise in the latent with which the host's sampler begins, and the level it takes it for."""
-    nodes, wires = pack()
-    found = {}
-    with torch.inference_mode():
-        host = native(True)
-        prepare(host)
-        sampling = host.model.get_model_object("model_sampling")
-        flow = isinstance(sampling, comfy.model_sampling.CONST)
-        z_hat = torch.randn(1, 4, 128, 128, generator=torch.Generator().manual_seed(1))
-        severity = wires.HostSeverity(host.model.model.process_latent_out(z_hat), torch.tensor([0.7]), None)
-        noise = torch.randn(z_hat.shape, generator=torch.Generator().manual_seed(2))
-        for mode in ("matched", "paper"):
-            latents, schedules, steps = nodes.StartTime.execute(
-                host.model, severity, 10, 1.2, mode, "continuous", 0
-            ).result
-            latent = host.model.model.process_latent_in(latents[0]["samples"])
-            level = float(schedules[0][0])
-            x = sampling.noise_scaling(schedules[0][0], noise.clone(), latent)
-            if flow:
-                x, level = x / (1 - level), level / (1 - level)
-            found[mode] = {"level": level, "noise": float((x - z_hat).std()), "steps": steps[0]}
-    return found
-
-
 REPORTS: dict[str, Callable[[], Any]] = {
     "bundled-denoiser": lambda: bundled("denoiser"),
     "bundled-decoder": lambda: bundled("decoder"),
@@ -286,12 +269,10 @@ REPORTS: dict[str, Callable[[], Any]] = {
     "flow-decoder": lambda: host_own("decoder", as_flow),
     "batch-denoiser": lambda: batch("denoiser"),
     "batch-decoder": lambda: batch("decoder"),
-    "start": lambda: start(lambda host: None),
-    "start-flow": lambda: start(as_flow),
     "patched": patched,
     "refusals": refusals,
     "reloaded": reloaded,
 }
 
 if __name__ == "__main__":
-    print("REPORT " + json.dumps({name: REPORTS[name]() for name in arguments or REPORTS}))
+    tell(REPORTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import sys
 import weakref
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+ASKED = sys.argv[1:]
 sys.argv = [sys.argv[0], "--cpu"]
 import comfy.options  # noqa: E402
 
@@ -33,6 +35,7 @@ from adapt_diffuse.hosts.diffusers import DiffusersPrior  # noqa: E402
 from adapt_diffuse.measurement import Measurement  # noqa: E402
 from adapt_diffuse.solvers import LDPS  # noqa: E402
 
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SEED = 7
 SIZE = (60, 45)  # no multiple of the latent's factor
 
@@ -47,12 +50,15 @@ class Spy:
     seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
     def step(self, x: Any, sigma: Any, sigma_next: Any, prior: Any, measurement: Any, draw: Any, left: int) -> Any:
-        found = data_gradient(prior, measurement, x, sigma, self.through)
+        found = self.gradient(prior, measurement, x, sigma)
         self.decoder = weakref.ref(prior._vae.network)
         self.seen.append((x.clone(), sigma.clone(), found.gradient, found.z0))
         moved = LDPS(self.eta, self.through).step(x, sigma, sigma_next, prior, measurement, draw, left)
         self.after(len(self.seen))
         return moved
+
+    def gradient(self, prior: Any, measurement: Any, x: Any, sigma: Any) -> Any:
+        return data_gradient(prior, measurement, x, sigma, self.through)
 
 
 def photo(count: int = 1) -> torch.Tensor:
@@ -163,14 +169,22 @@ class Padded:
         return self.prior.denoise(pad_to_multiple(x, 4), sigma)[:, :, : x.shape[2], : x.shape[3]]
 
 
-def pack() -> tuple[Any, Any]:
-    """This repository imported as ComfyUI imports a node pack: as a package under its folder's name."""
-    root = Path(__file__).resolve().parent.parent.parent
-    spec = importlib.util.spec_from_file_location(
-        "any name", root / "__init__.py", submodule_search_locations=[str(root)]
-    )
+def pack(name: str) -> Any:
+    """The module ``name`` of this repository, imported as ComfyUI imports a node pack: under its folder's name."""
+    if "any name" not in sys.modules:
+        module_at("any name", REPOSITORY / "__init__.py", [str(REPOSITORY)])
+    return importlib.import_module(f"any name.{name}")
+
+
+def module_at(name: str, path: Path, package: list[str] | None = None) -> Any:
+    """The module in a file, under a name of its own: ComfyUI has a package ``tests``, too."""
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=package)
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["any name"] = module
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return importlib.import_module("any name.nodes.start"), importlib.import_module("any name.nodes.wires")
+    return module
+
+
+def tell(reports: dict[str, Callable[[], Any]]) -> None:
+    """Print the reports that the command line names, all without a name, for the test that runs this script."""
+    print("REPORT " + json.dumps({name: reports[name]() for name in ASKED or reports}))
