@@ -69,18 +69,31 @@ def sampled(model: Any, conditioning: Any, sampler: Any, sigmas: torch.Tensor, l
     return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).result[0]
 
 
+@dataclasses.dataclass
+class Told:
+    """A severity encoder whose severity is set by hand, as by Set Severity."""
+
+    encoder: Any
+    sigma_hat: float
+
+    def predict(self, image: torch.Tensor, multiple: int) -> Severity:
+        self.found = self.encoder.predict(image, multiple)
+        return dataclasses.replace(self.found, sigma_hat=torch.tensor([self.sigma_hat]))
+
+
 def restored(name: str) -> dict[str, Any]:
     """A photo restored by the nodes, one after the other, and by ``restore`` outside the host."""
     solver, y = SOLVERS[name], models.drawn_batch(1, 64, 48)
+    sigma_hat = 1.4  # high: ReSample fits pixels there, and latents further down
     with torch.inference_mode():
         model, vae, conditioning = pack("nodes.load").LoadDiffusers.execute("flowers-128 (bundled)").result
-        encoder = pack("nodes.load").LoadSeverityEncoder.execute(f"{ENCODER} (bundled)").result[0]
+        loaded = pack("nodes.load").LoadSeverityEncoder.execute(f"{ENCODER} (bundled)").result[0]
         blur = pack("nodes.blur").GaussianBlurNode.execute(1.5, 0.05).result[0]
         image = y.movedim(1, -1)
-        severity = pack("nodes.severity").EncodeSeverity.execute(image, vae, encoder).result[0]
-        # a high start: ReSample fits pixels there, latents further down
+        found, estimate, _ = pack("nodes.severity").EncodeSeverity.execute(image, vae, loaded).result
+        severity = pack("nodes.severity").SetSeverity.execute(estimate, sigma_hat).result[0]
         latents, schedules, _ = (
-            pack("nodes.start").StartTime.execute(model, severity, 6, 4.0, "matched", "continuous", 0).result
+            pack("nodes.start").StartTime.execute(model, severity, 6, 1.2, "matched", "continuous", 0).result
         )
         sampler = sampler_node(solver, image, blur, vae, latents[0])
         before = loaded_digest_of(model, vae)
@@ -88,13 +101,15 @@ def restored(name: str) -> dict[str, Any]:
         after = loaded_digest_of(model, vae)
         inside = pack("nodes.decode").DecodeRestoration.execute(out, vae).result[0].movedim(-1, 1)
         start_image = vae.decode(severity.latent).movedim(-1, 1)
+    told = Told(load_severity_encoder(bundled_encoders()[ENCODER]), sigma_hat)
     outside = restore(
-        y, GaussianBlur(1.5, 0.05), DiffusersPrior.load(bundled_model()), solver, generators_for(SEED, 1),
-        load_severity_encoder(bundled_encoders()[ENCODER]), StartSettings(noise_correction=4.0, steps=6),
+        y, GaussianBlur(1.5, 0.05), DiffusersPrior.load(bundled_model()), solver, generators_for(SEED, 1), told,
+        StartSettings(noise_correction=1.2, steps=6),
     )  # fmt: skip
     return {
         "result": distance(inside, outside.image),
         "moved": distance(start_image, outside.image),
+        "severity": distance(found.sigma_hat, told.found.sigma_hat),
         "start": float(schedules[0][0]),
         "expected_start": float(outside.sigma_start[0]),
         "unchanged": before == after,
