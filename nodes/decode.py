@@ -73,6 +73,8 @@ class DecodeRestoration(io.ComfyNode):
         decoded = vae.decode(samples)
         if image is not None:
             height, width = image.shape[1:3]
+            if degradation is not None:
+                height, width = degradation.image_size(height, width)
             if height > decoded.shape[1] or width > decoded.shape[2]:
                 raise AdaptDiffuseError(
                     f"The photo is {width} x {height} but the latent decodes to only {decoded.shape[2]} x "

@@ -63,7 +63,7 @@ class EncodeSeverity(io.ComfyNode):
     ) -> io.NodeOutput:
         photo = photo_of(image)
         if degradation is not None:
-            photo = degradation.observed(photo)
+            photo = degradation.start_image(degradation.observed(photo))
         severity_encoder.check(vae)
         found = severity_encoder.predict(photo)
         raw = severity_encoder.space.to_raw(found.z_hat)
