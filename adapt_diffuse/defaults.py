@@ -28,8 +28,8 @@ class Tuned:
 
 # benchmarks/README.md has the command and the figures behind each number
 TUNED: dict[tuple[str, str], Tuned] = {
-    ("ldps", "blur"): Tuned(from_noise=3.0, flash=6.0),
-    ("ldps", "missing"): Tuned(from_noise=7.0, flash=8.0),
+    ("ldps", "blur"): Tuned(from_noise=4.0, flash=6.0),
+    ("ldps", "missing"): Tuned(from_noise=8.0, flash=8.0),
     ("gml-dps", "blur"): Tuned(from_noise=3.0, flash=6.0, gamma=0.05),
     ("gml-dps", "missing"): Tuned(from_noise=10.0, flash=8.0, gamma=0.05),
     ("psld", "blur"): Tuned(from_noise=2.0, flash=6.0, gamma=0.2),
