@@ -9,7 +9,7 @@ import torch
 from adapt_diffuse.benchmark import TASKS
 from adapt_diffuse.images import centre_crop, read_photo
 from adapt_diffuse.schedule import vp_sigmas
-from benchmarks import cost, reconstructions, robustness, severity, starts, table, transfer
+from benchmarks import cost, reconstructions, robustness, severity, starts, sweep_figures, table, transfer
 from tests.reference import ldm_alphas_cumprod
 
 SIGMAS = vp_sigmas(ldm_alphas_cumprod())
@@ -144,3 +144,27 @@ def test_reconstructions_stand_below_their_photos(files, photos, tmp_path, monke
     picture = read_photo(out)
     assert picture.shape[2:] == (48, 72)
     assert torch.equal(picture[:, :, :24, :24], centre_crop(read_photo(photos[0]), 24))
+
+
+def test_starts_and_sweeps_are_drawn(tmp_path, monkeypatch):
+    names = ["adaptive", "oracle", "shuffled", "times-0.5", "times-2", "fixed-0.30", "fixed-0.60"]
+    rows = [
+        {**row("default", [20.0 + number, 25.0]), "start": name, "denoiser_forwards": 10.0 + number}
+        for number, name in enumerate(names)
+    ]
+    sweeps = [
+        {**row(method, [20.0 - value, 22.0]), "sweep": "noise", "value": value}
+        for value in (0.1, 0.2)
+        for method in ("damaged", "ae")
+    ]
+    (tmp_path / "starts.json").write_text(json.dumps(rows))
+    (tmp_path / "robustness.json").write_text(json.dumps(sweeps))
+    arguments = ["--starts", tmp_path / "starts.json", "--robustness", tmp_path / "robustness.json", "--out", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["sweep_figures", *(str(value) for value in arguments)])
+    sweep_figures.main()
+    for name in ("starts.png", "robustness.png"):
+        assert float(read_photo(tmp_path / name).std()) > 0.02  # not an empty page
+    figure = sweep_figures.starts(rows)
+    drawn = [point for line in figure.axes[0].get_lines() for point in line.get_xydata().tolist()]
+    assert [10.0, 0.0] in drawn  # the adaptive start differs from itself by nothing
+    assert [11.0, 0.5] in drawn  # the oracle is one decibel better on one of two photos
