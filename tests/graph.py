@@ -7,12 +7,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.comfyui import ComfyServer
+from tests.comfyui import REPOSITORY, ComfyServer
 
 ENCODER = "severity-flowers-128-gaussian-blur (bundled)"
 HOLES_ENCODER = "severity-flowers-128-missing-pixels (bundled)"
 MODEL = "flowers-128 (bundled)"
 KINDS = ("AutoencoderKL", "VQModel", "AutoencoderTiny", "AutoencoderDC")
+WORKFLOWS = sorted((REPOSITORY / "example_workflows").glob("*.json"))
+SOLVERS: dict[str, dict[str, Any]] = {
+    "AdaptDiffuseLDPS": {"eta": 2.0, "through": "decoder", "normalise": True},
+    "AdaptDiffuseGMLDPS": {"eta": 2.0, "gamma": 0.1, "through": "decoder", "normalise": True},
+    "AdaptDiffusePSLD": {"eta": 2.0, "gamma": 0.1, "through": "decoder", "normalise": True},
+    "AdaptDiffuseReSample": {"gamma": 400.0, "proximal": 1.0, "every": 2, "iterations": 3, "eta_ddim": 1.0},
+    "AdaptDiffuseDPS": {"eta": 1.0, "through": "decoder", "normalise": False},
+}
 
 
 class Graph:
@@ -55,15 +63,14 @@ class Graph:
         severity: list[Any],
         steps: int = 3,
         through: str = "decoder",
+        solver: str = "AdaptDiffuseLDPS",
         **start: Any,
     ) -> list[Any]:
         """From a damaged photo and its severity to the restored image."""
         settings = {"noise_correction": 1.0, "mode": "matched", "rounding": "continuous", "seed": 0, **start}
         begin = self.add("AdaptDiffuseStartTime", model=model[0], severity=severity, steps=steps, **settings)
-        sampler = self.add(
-            "AdaptDiffuseLDPS", image=photo, degradation=degradation, vae=model[1], eta=2.0, through=through,
-            normalise=True, latent=begin[0],
-        )  # fmt: skip
+        numbers = {**SOLVERS[solver], **({"through": through} if "through" in SOLVERS[solver] else {})}
+        sampler = self.add(solver, image=photo, degradation=degradation, vae=model[1], latent=begin[0], **numbers)
         guider = self.add("BasicGuider", model=model[0], conditioning=model[2])
         noise = self.add("RandomNoise", noise_seed=3)
         sampled = self.add(

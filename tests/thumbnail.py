@@ -1,38 +1,45 @@
-"""Make the example workflow's thumbnail: run it in a real ComfyUI, put the damaged and the restored photo side by side.
+"""Make the example workflows' thumbnails: each runs in a real ComfyUI; left half damaged, right half restored.
 
-python -m tests.thumbnail
+python -m tests.thumbnail [part of a workflow's name]
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 
 from PIL import Image
 
-from tests.comfyui import REPOSITORY, ComfyServer, to_prompt
+from tests.comfyui import ComfyServer, to_prompt
+from tests.graph import WORKFLOWS
 
 HEIGHT = 384
 
 
-def main() -> None:
-    path = REPOSITORY / "example_workflows" / "Restore a blurred photo.json"
+def main(part: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder, ComfyServer(Path(folder)) as comfy:
-        prompt = to_prompt(json.loads(path.read_text(encoding="utf-8")), comfy.get("/object_info"))
-        kinds = {node["class_type"]: key for key, node in prompt.items()}
-        outputs = comfy.run(prompt)
-        print(outputs[kinds["AdaptDiffuseEncodeSeverity"]]["text"], outputs[kinds["AdaptDiffuseMeasure"]]["text"])
-        files = [outputs[kinds[kind]]["images"][0] for kind in ("PreviewImage", "SaveImage")]
-        damaged, restored = (Image.open(comfy.file_of(entry)).convert("RGB") for entry in files)
-        width = round(damaged.width * HEIGHT / damaged.height)
-        sheet = Image.new("RGB", (width + 4, HEIGHT), "white")
-        # left half damaged, right half restored, of one photo
-        for photo, left, right in ((damaged, 0, width // 2), (restored, width // 2, width)):
-            large = photo.resize((width, HEIGHT), Image.Resampling.LANCZOS)
-            sheet.paste(large.crop((left, 0, right, HEIGHT)), (left + (4 if left else 0), 0))
-        sheet.save(path.with_suffix(".jpg"), quality=90)
+        for path in WORKFLOWS:
+            if part in path.stem:
+                make(path, comfy)
+
+
+def make(path: Path, comfy: ComfyServer) -> None:
+    prompt = to_prompt(json.loads(path.read_text(encoding="utf-8")), comfy.get("/object_info"))
+    kinds = {node["class_type"]: key for key, node in prompt.items()}
+    outputs = comfy.run(prompt, 3000)
+    reports = [outputs[kinds[f"AdaptDiffuse{kind}"]]["text"][0] for kind in ("EncodeSeverity", "Measure")]
+    print(f"{path.stem}: {', '.join(reports)}", flush=True)
+    files = [outputs[kinds[kind]]["images"][0] for kind in ("PreviewImage", "SaveImage")]
+    damaged, restored = (Image.open(comfy.file_of(entry)).convert("RGB") for entry in files)
+    width = round(damaged.width * HEIGHT / damaged.height)
+    sheet = Image.new("RGB", (width + 4, HEIGHT), "white")
+    for photo, left, right in ((damaged, 0, width // 2), (restored, width // 2, width)):
+        large = photo.resize((width, HEIGHT), Image.Resampling.LANCZOS)
+        sheet.paste(large.crop((left, 0, right, HEIGHT)), (left + (4 if left else 0), 0))
+    sheet.save(path.with_suffix(".jpg"), quality=90)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
