@@ -14,8 +14,8 @@ from .measurement import Measurement
 from .prior import LatentPrior
 
 Through = Literal["denoiser", "decoder"]
-# of the posterior mean z0 (B, C, h, w) and its image on [0, 1]: (B,), already weighted
-Penalty = Callable[[Tensor, Tensor], Tensor]
+# of the posterior mean z0 (B, C, h, w) and its image on [0, 1]: (B,), already weighted; or nothing
+Penalty = Callable[[Tensor, Tensor], Tensor | None]
 REFERENCE_VALUES = 3 * 256 * 256
 
 
@@ -41,7 +41,7 @@ def data_gradient(
     sigma: Tensor,
     through: Through,
     eta: float = 1.0,
-    penalty: Penalty | None = None,
+    penalty: Penalty = lambda z0, image: None,
 ) -> Guidance:
     """The gradient of ``eta |y' - A'(D(z0))| + penalty(z0, D(z0))``, z0 the posterior mean; norms are per image.
 
@@ -67,7 +67,9 @@ def data_gradient(
         # [-1, 1] images double the [0, 1] residual
         image = prior.decode(z0)
         norm = safe_norm(2 * measurement.residual(image))
-        objective = eta * norm if penalty is None else eta * norm + penalty(z0, image)
+        objective, more = eta * norm, penalty(z0, image)
+        if more is not None:
+            objective = objective + more
         (gradient,) = torch.autograd.grad(objective.sum(), source)
     if not bool(torch.isfinite(gradient).all()):
         raise AdaptDiffuseError(

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..degradation import randn
-from ..guidance import Guidance, Through, size_factor
+from ..guidance import Through, data_gradient, size_factor
 from ..measurement import Measurement
 from ..prior import LatentPrior, over_image
 from ..schedule import align
 
 # fresh standard normal noise in the shape of the latents under way
 Draw = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run is.
+
+    Attributes:
+        x: (B, C, h, w), ``z0 + sigma eps``.
+        draw: fresh standard normal noise in the shape of ``x``.
+        left: how many steps follow this one.
+    """
+
+    x: Tensor
+    draw: Draw
+    left: int = 0
 
 
 class Solver(Protocol):
@@ -27,21 +43,49 @@ class Solver(Protocol):
         ...
 
     def step(
-        self,
-        x: Tensor,
-        sigma: Tensor,
-        sigma_next: Tensor,
-        prior: LatentPrior,
-        measurement: Measurement,
-        draw: Draw,
-        left: int,
+        self, state: State, sigma: Tensor, sigma_next: Tensor, prior: LatentPrior, measurement: Measurement
     ) -> tuple[Tensor, Tensor]:
-        """From ``x`` (B, C, h, w) at ``sigma`` (B,) to ``sigma_next`` (B,); ``left`` steps follow this one.
+        """From ``sigma`` (B,) to ``sigma_next`` (B,).
 
         Returns:
-            The next x, and the posterior mean z0 of this step (for previews).
+            The next x (B, C, h, w), and the posterior mean z0 of this step (for previews).
         """
         ...
+
+
+class GuidedSolver:
+    """What DPS and its kin share: an ancestral step, minus the gradient of the data term and of a penalty.
+
+    ``x' -= k grad (eta |y' - A'(D(z0))| + penalty)``, ``k = sqrt((1 + sigma^2)(1 + sigma_next^2))``; k makes a step
+    size that of the papers' variance-preserving form.
+
+    Attributes:
+        eta: step size of the data term.
+        through: "denoiser" as published; "decoder" holds the posterior mean fixed, at about half the cost.
+        normalise: scale the update by ``sqrt(m / (3 * 256 * 256))``, so that a step size means the same at every size
+            and mask; False is the published form.
+    """
+
+    eta: float
+    through: Through
+    normalise: bool
+
+    def penalty(self, z0: Tensor, image: Tensor, prior: LatentPrior, measurement: Measurement) -> Tensor | None:
+        """What the step descends besides the data term, (B,), of z0 (B, C, h, w) and its image on [0, 1]."""
+        return None
+
+    def step(
+        self, state: State, sigma: Tensor, sigma_next: Tensor, prior: LatentPrior, measurement: Measurement
+    ) -> tuple[Tensor, Tensor]:
+        def penalty(z0: Tensor, image: Tensor) -> Tensor | None:
+            return self.penalty(z0, image, prior, measurement)
+
+        guidance = data_gradient(prior, measurement, state.x, sigma, self.through, self.eta, penalty)
+        k = ((1 + sigma**2) * (1 + sigma_next**2)).sqrt()
+        if self.normalise:
+            k = k * size_factor(measurement).to(k)
+        moved = ddim_step(state.x, guidance.z0, sigma, sigma_next, state.draw())
+        return moved - over_image(k, moved) * guidance.gradient, guidance.z0
 
 
 def ddim_step(x: Tensor, z0: Tensor, sigma: Tensor, sigma_next: Tensor, noise: Tensor, eta: float = 1.0) -> Tensor:
@@ -53,25 +97,6 @@ def ddim_step(x: Tensor, z0: Tensor, sigma: Tensor, sigma_next: Tensor, noise: T
     up = eta * (s_next**2 * (s**2 - s_next**2)).clamp_min(0).sqrt() / s
     down = (s_next**2 - up**2).clamp_min(0).sqrt()
     return z0 + down * (x - z0) / s + up * noise
-
-
-def guided_step(
-    x: Tensor,
-    guidance: Guidance,
-    sigma: Tensor,
-    sigma_next: Tensor,
-    measurement: Measurement,
-    noise: Tensor,
-    normalise: bool,
-) -> Tensor:
-    """An ancestral step (``ddim_step``) minus ``k`` times the gradient, ``k = sqrt((1 + sigma^2)(1 + sigma_next^2))``.
-
-    k makes a step size that of the papers' variance-preserving form. ``normalise`` multiplies it by ``size_factor``.
-    """
-    k = ((1 + sigma**2) * (1 + sigma_next**2)).sqrt()
-    if normalise:
-        k = k * size_factor(measurement).to(k)
-    return ddim_step(x, guidance.z0, sigma, sigma_next, noise) - over_image(k, x) * guidance.gradient
 
 
 Callback = Callable[[int, int, Tensor, Tensor, Tensor], None]
@@ -116,7 +141,7 @@ def solve(
             draw = noise_source(x[active.to(x.device)], [generators[int(index)] for index in active])
         chosen = active.to(x.device)
         sigma, sigma_next = table[active, step], table[active, step + 1]
-        moved, z0 = solver.step(x[chosen], sigma, sigma_next, prior, part, draw, steps - 1 - step)
+        moved, z0 = solver.step(State(x[chosen], draw, steps - 1 - step), sigma, sigma_next, prior, part)
         x[chosen] = moved
         if callback is not None:
             callback(step, steps, moved, z0, sigma)

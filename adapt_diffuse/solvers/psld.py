@@ -9,23 +9,21 @@ from torch import Tensor
 
 from ..degradation import Degradation, LinearDegradation
 from ..errors import AdaptDiffuseError
-from ..guidance import Through, data_gradient, safe_norm
+from ..guidance import Through, safe_norm
 from ..measurement import Measurement
 from ..prior import LatentPrior
-from .base import Draw, guided_step
+from .base import GuidedSolver
 
 
 @dataclass(frozen=True)
-class PSLD:
-    """``x' -= k grad (eta |y' - A'(D(z0))| + gamma |z0 - E(A^T y + (I - A^T A) D(z0))|)`` after an ancestral step.
+class PSLD(GuidedSolver):
+    """``x' -= k grad (eta |y' - A'(D(z0))| + gamma |z0 - E(A^T y + (I - A^T A) D(z0))|)``; see ``GuidedSolver``.
 
     For linear degradations only.
 
     Attributes:
         eta: step size of the data term; the paper uses 2 for blur, 10 for missing pixels.
         gamma: weight of the gluing; the paper uses 0.1 and 0.2 for blur, 0.5 for missing pixels.
-        through: "denoiser" as published; "decoder" holds the posterior mean fixed.
-        normalise: scale the update by ``sqrt(m / (3 * 256 * 256))``; False is the published form.
     """
 
     eta: float = 2.0
@@ -33,21 +31,8 @@ class PSLD:
     through: Through = "denoiser"
     normalise: bool = True
 
-    def step(
-        self,
-        x: Tensor,
-        sigma: Tensor,
-        sigma_next: Tensor,
-        prior: LatentPrior,
-        measurement: Measurement,
-        draw: Draw,
-        left: int,
-    ) -> tuple[Tensor, Tensor]:
-        def unglued(z0: Tensor, image: Tensor) -> Tensor:
-            return self.gamma * safe_norm(z0 - prior.encode(glued(image, measurement)))
-
-        guidance = data_gradient(prior, measurement, x, sigma, self.through, self.eta, unglued)
-        return guided_step(x, guidance, sigma, sigma_next, measurement, draw(), self.normalise), guidance.z0
+    def penalty(self, z0: Tensor, image: Tensor, prior: LatentPrior, measurement: Measurement) -> Tensor:
+        return self.gamma * safe_norm(z0 - prior.encode(glued(image, measurement)))
 
 
 def glued(image: Tensor, measurement: Measurement) -> Tensor:

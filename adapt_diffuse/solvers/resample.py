@@ -12,7 +12,7 @@ from ..degradation.base import noise_levels
 from ..guidance import Through
 from ..measurement import Measurement
 from ..prior import LatentPrior, over_image, timestep_of
-from .base import Draw, ddim_step
+from .base import State, ddim_step
 
 # of 1000 training levels: above the first no fit, below the second in latents, between them in pixels
 PIXELS_BELOW, LATENTS_BELOW = 750, 300
@@ -48,21 +48,14 @@ class ReSample:
         return "decoder"
 
     def step(
-        self,
-        x: Tensor,
-        sigma: Tensor,
-        sigma_next: Tensor,
-        prior: LatentPrior,
-        measurement: Measurement,
-        draw: Draw,
-        left: int,
+        self, state: State, sigma: Tensor, sigma_next: Tensor, prior: LatentPrior, measurement: Measurement
     ) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            z0 = prior.denoise(x, sigma)
-        moved = ddim_step(x, z0, sigma, sigma_next, draw(), self.eta_ddim)
-        if left % self.every:
+            z0 = prior.denoise(state.x, sigma)
+        moved = ddim_step(state.x, z0, sigma, sigma_next, state.draw(), self.eta_ddim)
+        if state.left % self.every:
             return moved, z0
-        noise = draw()
+        noise = state.draw()
         timesteps = timestep_of(sigma, prior.sigmas) * 1000 / len(prior.sigmas)
         moved, z0 = moved.clone(), z0.clone()
         for index in torch.nonzero(timesteps <= PIXELS_BELOW).flatten():

@@ -49,11 +49,11 @@ class Spy:
     after: Callable[[int], None] = lambda step: None
     seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]] = field(default_factory=list)
 
-    def step(self, x: Any, sigma: Any, sigma_next: Any, prior: Any, measurement: Any, draw: Any, left: int) -> Any:
-        found = self.gradient(prior, measurement, x, sigma)
+    def step(self, state: Any, sigma: Any, sigma_next: Any, prior: Any, measurement: Any) -> Any:
+        found = self.gradient(prior, measurement, state.x, sigma)
         self.decoder = weakref.ref(prior._vae.network)
-        self.seen.append((x.clone(), sigma.clone(), found.gradient, found.z0))
-        moved = LDPS(self.eta, self.through).step(x, sigma, sigma_next, prior, measurement, draw, left)
+        self.seen.append((state.x.clone(), sigma.clone(), found.gradient, found.z0))
+        moved = LDPS(self.eta, self.through).step(state, sigma, sigma_next, prior, measurement)
         self.after(len(self.seen))
         return moved
 

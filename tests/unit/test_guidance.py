@@ -8,7 +8,7 @@ from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.guidance import data_gradient, safe_norm, size_factor
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
-from adapt_diffuse.solvers import LDPS
+from adapt_diffuse.solvers import LDPS, State
 from tests.reference import ToyPrior, relative_error, toy_weights
 from tests.toy_scene import PHOTO, PRIOR, STARTS, THROUGH, data_term, scene
 
@@ -75,7 +75,7 @@ def test_a_perfect_fit_has_no_gradient_and_no_nan(through):
     assert torch.equal(guidance.gradient, torch.zeros_like(x))
     assert guidance.norm.tolist() == [0, 0, 0]
     noise = torch.zeros_like(x)
-    moved, z0 = LDPS(eta=5.0, through=through).step(x, sigma, sigma * 0, PRIOR, measurement, lambda: noise, 1)
+    moved, z0 = LDPS(eta=5.0, through=through).step(State(x, lambda: noise), sigma, sigma * 0, PRIOR, measurement)
     assert torch.equal(moved, z0)
 
 
@@ -121,17 +121,17 @@ def test_the_size_factor_scales_eta():
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     factor = size_factor(measurement)
     assert len(set(factor.tolist())) == 3
-    scaled, _ = LDPS(eta=3.0).step(x, sigma, sigma / 2, PRIOR, measurement, lambda: noise, 1)
+    scaled, _ = LDPS(eta=3.0).step(State(x, lambda: noise), sigma, sigma / 2, PRIOR, measurement)
     for index in range(3):
         bare = LDPS(eta=3.0 * float(factor[index]), normalise=False)
-        expected, _ = bare.step(x, sigma, sigma / 2, PRIOR, measurement, lambda: noise, 1)
+        expected, _ = bare.step(State(x, lambda: noise), sigma, sigma / 2, PRIOR, measurement)
         assert torch.allclose(scaled[index], expected[index], rtol=1e-12, atol=1e-12)
 
 
 def test_the_step_is_linear_in_eta():
     x, sigma, measurement = scene()
     noise = torch.zeros_like(x)
-    steps = (LDPS(eta=eta).step(x, sigma, sigma / 2, PRIOR, measurement, lambda: noise, 1) for eta in (0, 1, 2))
+    steps = (LDPS(eta=eta).step(State(x, lambda: noise), sigma, sigma / 2, PRIOR, measurement) for eta in (0, 1, 2))
     still, once, twice = (moved for moved, _ in steps)
     assert torch.allclose(twice - still, 2 * (once - still), rtol=1e-9, atol=1e-12)
     assert float((once - still).norm()) > 1e-3

@@ -9,7 +9,7 @@ from adapt_diffuse.degradation.missing import kept_pixels
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.schedule import match_level, vp_sigmas
 from adapt_diffuse.severity.losses import error_variance, paper_terms
-from adapt_diffuse.solvers import GMLDPS, LDPS, PSLD, ReSample, ddim_step
+from adapt_diffuse.solvers import GMLDPS, LDPS, PSLD, ReSample, State, ddim_step
 from adapt_diffuse.solvers.resample import stochastic_resample
 from tests.reference import ABSENT, ToyPrior, find_vectors, load_vectors, relative_error
 
@@ -102,7 +102,7 @@ def test_unguided_step(vectors, prior, task, level):
 def test_ldps_step(vectors, prior, task, level, eta):
     x, sigma, sigma_next, noise = step_inputs(vectors, task, level)
     solver = LDPS(eta=eta, normalise=False)
-    x_next, _ = solver.step(x, sigma, sigma_next, prior, measurement(vectors, task), lambda: noise, 1)
+    x_next, _ = solver.step(State(x, lambda: noise), sigma, sigma_next, prior, measurement(vectors, task))
     assert relative_error(to_vp(x_next, sigma_next), vectors[f"{task}_{level}_ldps{eta}"]) < 1e-9
 
 
@@ -111,7 +111,7 @@ def test_ldps_step(vectors, prior, task, level, eta):
 def test_gml_dps_step(vectors, prior, task, level):
     x, sigma, sigma_next, noise = step_inputs(vectors, task, level)
     solver = GMLDPS(eta=3, gamma=0.05, normalise=False)
-    x_next, _ = solver.step(x, sigma, sigma_next, prior, measurement(vectors, task), lambda: noise, 1)
+    x_next, _ = solver.step(State(x, lambda: noise), sigma, sigma_next, prior, measurement(vectors, task))
     assert relative_error(to_vp(x_next, sigma_next), vectors[f"{task}_{level}_gml"]) < 1e-9
 
 
@@ -119,7 +119,7 @@ def test_gml_dps_step(vectors, prior, task, level):
 def test_psld_step(vectors, prior, level):
     x, sigma, sigma_next, noise = step_inputs(vectors, "mask", level)
     solver = PSLD(eta=2, gamma=0.2, normalise=False)
-    x_next, _ = solver.step(x, sigma, sigma_next, prior, measurement(vectors, "mask"), lambda: noise, 1)
+    x_next, _ = solver.step(State(x, lambda: noise), sigma, sigma_next, prior, measurement(vectors, "mask"))
     assert relative_error(to_vp(x_next, sigma_next), vectors[f"mask_{level}_psld"]) < 1e-9
 
 

@@ -33,9 +33,9 @@ class Stay:
     def __init__(self):
         self.sigmas = []
 
-    def step(self, x, sigma, sigma_next, prior, measurement, draw, left):
+    def step(self, state, sigma, sigma_next, prior, measurement):
         self.sigmas.append(sigma.tolist())
-        return x, x
+        return state.x, state.x
 
 
 # Sizes and batches
@@ -245,8 +245,8 @@ def test_a_mask_of_another_size_is_refused(prior, encoder):
 class Diverge(Stay):
     """A solver whose last step leaves every number behind."""
 
-    def step(self, x, sigma, sigma_next, prior, measurement, draw, left):
-        return (x / 0 if left == 0 else x), x
+    def step(self, state, sigma, sigma_next, prior, measurement):
+        return (state.x / 0 if state.left == 0 else state.x), state.x
 
 
 def test_a_restoration_that_diverges_is_refused_and_not_black(prior, encoder):

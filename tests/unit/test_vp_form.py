@@ -16,7 +16,7 @@ from adapt_diffuse.degradation import GaussianBlur, MissingPixels
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
 from adapt_diffuse.schedule import match_level, vp_sigmas
-from adapt_diffuse.solvers import LDPS, ddim_step, solve
+from adapt_diffuse.solvers import LDPS, State, ddim_step, solve
 from tests.reference import ToyPrior, relative_error, toy_weights
 
 WEIGHTS = toy_weights(seed=11)
@@ -119,7 +119,7 @@ def test_ldps_step_is_the_published_one(scene, task, eta):
     measurement, published = measured(task, target, mask)
     x, sigma, sigma_next = in_sigma_form(z, LEVELS)
     solver = LDPS(eta=eta, normalise=False)
-    x_next, z0 = solver.step(x, sigma, sigma_next, ToyPrior(WEIGHTS), measurement, lambda: noise, 1)
+    x_next, z0 = solver.step(State(x, lambda: noise), sigma, sigma_next, ToyPrior(WEIGHTS), measurement)
     assert relative_error(z0, vp_mean(z, LEVELS)) < 1e-9
     assert relative_error(in_vp_form(x_next, sigma_next), ldps_step(z, LEVELS, noise, eta, *published)) < 1e-9
 
