@@ -1,4 +1,4 @@
-"""The example workflow in ComfyUI's real page, in a headless Chromium."""
+"""The example workflows in ComfyUI's real page, in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.comfyui import REPOSITORY, ComfyServer, find_comfyui, to_prompt
+from tests.graph import SOLVERS, WORKFLOWS
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser, pytest.mark.slow]
-WORKFLOW = REPOSITORY / "example_workflows" / "Restore a blurred photo.json"
 SCREENSHOTS = REPOSITORY / "screenshots"
 READY = "return !!(window.app && window.app.graph && window.app.canvas && document.querySelector('canvas'))"
 CHROMIUM = next(
@@ -58,10 +58,16 @@ def page(comfy: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         driver.quit()
 
 
+@pytest.fixture(scope="module", params=WORKFLOWS, ids=lambda path: path.stem)
+def workflow(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """An example workflow, and its name."""
+    return {"name": request.param.stem, **json.loads(request.param.read_text(encoding="utf-8"))}
+
+
 @pytest.fixture(scope="module")
-def loaded(page: Any) -> Any:
-    """The page with the example workflow in it."""
-    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+def loaded(page: Any, workflow: dict[str, Any]) -> Any:
+    """The page with the example workflow in it, in the classic kind of nodes."""
+    page.execute_script("app.ui.settings.setSettingValue('Comfy.VueNodes.Enabled', false)")
     load = "const done = arguments[1]; app.loadGraphData(arguments[0]).then(() => done(''), e => done(String(e)))"
     assert page.execute_async_script(load, workflow) == ""
     time.sleep(1)
@@ -85,12 +91,11 @@ def shoot(page: Any, name: str) -> Path:
     return path
 
 
-def test_the_example_has_no_missing_node(loaded: Any) -> None:
-    count = len(json.loads(WORKFLOW.read_text(encoding="utf-8"))["nodes"])
-    assert loaded.execute_script("return app.graph.nodes.length") == count
+def test_the_example_has_no_missing_node(loaded: Any, workflow: dict[str, Any]) -> None:
+    assert loaded.execute_script("return app.graph.nodes.length") == len(workflow["nodes"])
     missing = "app.graph.nodes.filter(n => !LiteGraph.registered_node_types[n.type] || n.has_errors).map(n => n.type)"
     assert loaded.execute_script("return " + missing) == []
-    shoot(loaded, "example-loaded")
+    shoot(loaded, f"{workflow['name']}, loaded")
 
 
 def test_the_host_serves_the_help_of_our_nodes(comfy: ComfyServer) -> None:
@@ -98,10 +103,9 @@ def test_the_host_serves_the_help_of_our_nodes(comfy: ComfyServer) -> None:
         assert answer.read().decode().startswith("# LDPS")
 
 
-def test_the_page_reads_the_example_as_it_was_meant(comfy: ComfyServer, loaded: Any) -> None:
+def test_the_page_reads_the_example_as_it_was_meant(comfy: ComfyServer, loaded: Any, workflow: dict[str, Any]) -> None:
     ask = "const done = arguments[0]; app.graphToPrompt().then(p => done(p.output), e => done(String(e)))"
     page_prompt = loaded.execute_async_script(ask)
-    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
     ours = to_prompt(workflow, comfy.get("/object_info"))
     assert set(page_prompt) == set(ours)
     for key, node in ours.items():
@@ -111,13 +115,16 @@ def test_the_page_reads_the_example_as_it_was_meant(comfy: ComfyServer, loaded: 
                 assert page_prompt[key]["inputs"][name] == value, (node["class_type"], name)
 
 
-def test_run_shows_the_severity_and_the_restored_photo(comfy: ComfyServer, loaded: Any) -> None:
+def test_run_shows_the_severity_and_the_restored_photo(
+    comfy: ComfyServer, loaded: Any, workflow: dict[str, Any]
+) -> None:
+    before = set(comfy.get("/history"))
     # few steps: another test runs the example as it is
     shorten = "app.graph.nodes.find(n => n.type == 'AdaptDiffuseStartTime').widgets.find(w => w.name == 'steps').value"
     loaded.execute_script(shorten + " = 8")
     assert loaded.execute_async_script("const done = arguments[0]; app.queuePrompt(0).then(r => done(r))")
-    wait_for(lambda: comfy.get("/history"), 400, "the prompt did not end:\n" + comfy.tail())
-    (entry,) = comfy.get("/history").values()
+    wait_for(lambda: set(comfy.get("/history")) - before, 400, "the prompt did not end:\n" + comfy.tail())
+    (entry,) = (entry for number, entry in comfy.get("/history").items() if number not in before)
     assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
     shown = "(app.graph.nodes.find(n => n.type == 'SaveImage').imgs || []).length"
     wait_for(lambda: loaded.execute_script("return " + shown) == 1, 30, "the page shows no restored photo")
@@ -125,28 +132,35 @@ def test_run_shows_the_severity_and_the_restored_photo(comfy: ComfyServer, loade
     reports = loaded.execute_script("return " + texts)
     assert sorted(report.split()[0] for report in reports) == ["PSNR", "severity"]
     time.sleep(1)
-    shoot(loaded, "example-run")
+    shoot(loaded, f"{workflow['name']}, run")
     ours = [line["message"] for line in loaded.get_log("browser") if "adapt-diffuse_copy" in line["message"]]
     assert ours == []
 
 
-def test_a_saved_workflow_keeps_the_positions_of_its_values(loaded: Any) -> None:
+def test_a_saved_workflow_keeps_the_positions_of_its_values(loaded: Any, workflow: dict[str, Any]) -> None:
     saved = loaded.execute_script("return app.graph.serialize()")
-    written = {node["id"]: node for node in json.loads(WORKFLOW.read_text(encoding="utf-8"))["nodes"]}
+    written = {node["id"]: node for node in workflow["nodes"]}
     for node in saved["nodes"]:
         if node["type"].startswith("AdaptDiffuse"):
             values = [value for value in node.get("widgets_values", []) if value is not None]
             expected = written[node["id"]].get("widgets_values", [])
-            assert values == ([8, *expected[1:]] if node["type"] == "AdaptDiffuseStartTime" else expected), node["type"]
+            if node["type"] == "AdaptDiffuseStartTime":
+                # a workflow of before there was 'levels' gets its default
+                expected = [8, *expected[1:], *([0] if len(expected) == 5 else [])]
+            assert values == expected, node["type"]
 
 
-def test_the_example_is_whole_in_the_new_kind_of_nodes_too(loaded: Any) -> None:
+def test_the_example_is_whole_in_the_new_kind_of_nodes_too(
+    comfy: ComfyServer, loaded: Any, workflow: dict[str, Any]
+) -> None:
     loaded.execute_script("app.ui.settings.setSettingValue('Comfy.VueNodes.Enabled', true)")
     count = "document.querySelectorAll('[data-node-id]').length"
-    nodes = len(json.loads(WORKFLOW.read_text(encoding="utf-8"))["nodes"])
+    nodes = len(workflow["nodes"])
     wait_for(lambda: loaded.execute_script("return " + count) == nodes, 30, "the new nodes are not drawn")
     time.sleep(2)
-    shoot(loaded, "example-nodes-2")
+    shoot(loaded, f"{workflow['name']}, nodes 2")
     text = loaded.execute_script("return document.body.innerText")
-    for title in ("Load Latent Diffusion (diffusers)", "Encode Severity", "Start Time", "LDPS (guided solver)"):
+    (solver,) = (node["type"] for node in workflow["nodes"] if node["type"] in SOLVERS)
+    own = comfy.get(f"/object_info/{solver}")[solver]["display_name"]
+    for title in ("Load Latent Diffusion (diffusers)", "Encode Severity", "Start Time", own):
         assert title in text

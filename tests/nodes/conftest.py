@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.comfyui import REPOSITORY, ComfyServer, find_comfyui
 from tests.graph import KINDS, Graph
-from tests.models import save_model
+from tests.models import save_model, save_pixel_model
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,7 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     for kind in KINDS:
         prediction = "v_prediction" if kind in ("AutoencoderKL", "AutoencoderTiny") else "epsilon"
         save_model(server.base / "models" / "diffusers" / f"tiny {kind}", kind, prediction)
+    save_pixel_model(server.base / "models" / "diffusers" / "tiny pixels")
     write_photos(server.base / "input")
     whole = (REPOSITORY / "weights" / "severity-flowers-128-gaussian-blur.safetensors").read_bytes()
     encoders = server.base / "models" / "severity_encoders"

@@ -65,9 +65,45 @@ def measure_other_size() -> Graph:
     return graph
 
 
+def glue_light(kind: str, **numbers: Any) -> Graph:
+    graph = Graph()
+    model = graph.model()
+    photo = graph.photo("small.png")
+    severity = graph.severity(photo, model[1])[0]
+    damage = graph.add(kind, noise_std=0.05, **numbers)[0]
+    graph.show(graph.restore(photo, damage, model, severity, solver="AdaptDiffusePSLD"))
+    return graph
+
+
+def dps_on_latents() -> Graph:
+    graph = Graph()
+    model = graph.model()
+    photo = graph.photo("small.png")
+    severity = graph.severity(photo, model[1])[0]
+    graph.show(graph.restore(photo, graph.blur(), model, severity, solver="AdaptDiffuseDPS"))
+    return graph
+
+
+def published_above_one() -> Graph:
+    graph = Graph()
+    model = graph.model()
+    photo = graph.photo("small.png")
+    latent = graph.severity(photo, model[1])[1]
+    severity = graph.add("AdaptDiffuseSetSeverity", latent=latent, sigma_hat=1.3)[0]
+    graph.show(graph.restore(photo, graph.blur(), model, severity, mode="published"))
+    return graph
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (lambda: glue_light("AdaptDiffuseJPEG", quality=20.0), "PSLD works with linear degradations only"),
+        (
+            lambda: glue_light("AdaptDiffuseCameraBlur", extent=9.0, kernel_seed=0, gain=1.2),
+            "PSLD works with linear degradations only",
+        ),
+        (dps_on_latents, "DPS is for models of pixels"),
+        (published_above_one, "does not exist where the severity is above 1"),
         (lambda: encode_with("tiny AutoencoderKL"), "another latent space"),
         (lambda: encode_with("tiny VQModel"), "4 channels, but this VAE makes 3"),
         (lambda: encode_with("flowers-128 (bundled)", "truncated.safetensors"), "not a complete safetensors file"),
