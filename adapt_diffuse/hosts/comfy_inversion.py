@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ..prior import over_image
+from ..prior import LatentPrior, over_image
 from ..start import ddim_inversion
 from .comfy_levels import HostDenoiser, to_host
 
 
 class Climb:
-    """A prior for ``ddim_inversion`` that tells the host of every step, and stops when its user does."""
+    """The denoiser of ``ddim_inversion``, which tells the host of every step and stops when its user does."""
 
     def __init__(self, host: HostDenoiser, callback: Callable[[dict[str, Any]], None] | None):
         self._host, self._callback, self._count = host, callback, 0
-        self.sigmas, self.multiple = host.sigmas, 1
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         import comfy.model_management
@@ -29,11 +28,6 @@ class Climb:
             self._callback({"x": x, "i": self._count, "sigma": sigma, "sigma_hat": sigma, "denoised": z0})
         self._count += 1
         return z0
-
-    def encode(self, image: Tensor) -> Tensor:
-        raise NotImplementedError("an inversion stays among latents")
-
-    decode = encode
 
 
 def inversion_sampler(schedule: Tensor) -> Any:
@@ -49,7 +43,8 @@ def inversion_sampler(schedule: Tensor) -> Any:
         disable: bool | None = None,
     ) -> Tensor:
         host = HostDenoiser(model, dict(extra_args or {}))
-        x = ddim_inversion(x, [schedule] * len(x), Climb(host, callback))
+        # an inversion stays among latents: of the prior it asks for the denoiser alone
+        x = ddim_inversion(x, [schedule] * len(x), cast(LatentPrior, Climb(host, callback)))
         return x * (1 - over_image(sigmas[-1:], x)) if host.flow else x
 
     return comfy.samplers.KSAMPLER(climb)

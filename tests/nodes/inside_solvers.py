@@ -11,6 +11,8 @@ from typing import Any
 from inside_tools import (  # first: it makes this process a ComfyUI
     REPOSITORY,
     SEED,
+    After,
+    CountedBlur,
     Padded,
     Spy,
     distance,
@@ -175,25 +177,6 @@ def encoder() -> dict[str, Any]:
         }
 
 
-@dataclasses.dataclass
-class After:
-    """A solver that calls ``after`` once each step."""
-
-    solver: Any
-    after: Callable[[int], None]
-    count: int = 0
-
-    @property
-    def through(self) -> Any:
-        return self.solver.through
-
-    def step(self, *arguments: Any) -> Any:
-        moved = self.solver.step(*arguments)
-        self.count += 1
-        self.after(self.count)
-        return moved
-
-
 def ended(name: str) -> dict[str, Any]:
     """A run on a model of the host's own kind, ended by an exception, then by the user; and as a batch."""
 
@@ -229,21 +212,6 @@ def ended(name: str) -> dict[str, Any]:
             "finite": bool(torch.isfinite(first).all()),
             "alone": distance(first[1:], alone),
         }
-
-
-class CountedBlur(GaussianBlur):
-    """A blur whose fifth use is the moment in which the user presses Cancel."""
-
-    calls = 0
-
-    def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
-        if self.calls == 5:
-            comfy.model_management.interrupt_current_processing()
-        return super().__call__(image)
-
-    def select(self, indices: torch.Tensor) -> CountedBlur:
-        return self
 
 
 def cancelled_fit(level: float) -> dict[str, Any]:

@@ -28,6 +28,7 @@ import comfy.supported_models  # noqa: E402
 import torch  # noqa: E402
 from comfy_extras.nodes_custom_sampler import BasicGuider, CFGGuider, RandomNoise, SamplerCustomAdvanced  # noqa: E402
 
+from adapt_diffuse.degradation import GaussianBlur  # noqa: E402
 from adapt_diffuse.guidance import data_gradient  # noqa: E402
 from adapt_diffuse.hosts.comfy import guided_sampler  # noqa: E402
 from adapt_diffuse.hosts.comfy_model import HostModel  # noqa: E402
@@ -59,6 +60,40 @@ class Spy:
 
     def gradient(self, prior: Any, measurement: Any, x: Any, sigma: Any) -> Any:
         return data_gradient(prior, measurement, x, sigma, self.through)
+
+
+@dataclass
+class After:
+    """A solver that calls ``after`` once each step."""
+
+    solver: Any
+    after: Callable[[int], None]
+    count: int = 0
+
+    @property
+    def through(self) -> Any:
+        return self.solver.through
+
+    def step(self, *arguments: Any) -> Any:
+        moved = self.solver.step(*arguments)
+        self.count += 1
+        self.after(self.count)
+        return moved
+
+
+class CountedBlur(GaussianBlur):
+    """A blur whose fifth use is the moment in which the user presses Cancel."""
+
+    calls = 0
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.calls == 5:
+            comfy.model_management.interrupt_current_processing()
+        return super().__call__(image)
+
+    def select(self, indices: torch.Tensor) -> CountedBlur:
+        return self
 
 
 def photo(count: int = 1) -> torch.Tensor:
