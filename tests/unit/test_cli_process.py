@@ -23,9 +23,13 @@ def command(*arguments):
 
 
 def start(*arguments):
-    return subprocess.Popen(
-        command(*arguments), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # a shell starts what it puts into the background deaf to Ctrl-C, this test run perhaps, and so its children
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command(*arguments), cwd=ROOT, start_new_session=True, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 def interrupt_when(process, ready, limit=60):
