@@ -8,23 +8,18 @@ blur up to twice the trained range, and a wrong operator (the solver is told ano
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from adapt_diffuse.benchmark import Damaged, MethodSettings, run_method
-from adapt_diffuse.bundled import bundled_model, default_encoder
 from adapt_diffuse.checkpoints import write_text
-from adapt_diffuse.commands.benchmark import describe, spread
+from adapt_diffuse.commands.benchmark import describe
 from adapt_diffuse.degradation import GaussianBlur, measure
-from adapt_diffuse.hosts.diffusers import DiffusersPrior
-from adapt_diffuse.images import centre_crop, find_photos, read_photo
 from adapt_diffuse.restore import damage_generators
-from adapt_diffuse.severity import load_severity_encoder
+from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 
 NOISES = (0.01, 0.02, 0.05, 0.1, 0.2)
 STDS = (0.5, 1.5, 3.0, 4.0, 6.0)
@@ -50,20 +45,11 @@ def sweeps(truth: Tensor) -> Iterator[tuple[str, float, Damaged]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
+    add_encoder(parser)
     parser.add_argument("--methods", default="damaged,ae,flash-ldps")
-    parser.add_argument("--images", required=True, help="folder of undamaged photos")
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=10)
-    parser.add_argument("--model", type=Path, help="default: the bundled one")
-    parser.add_argument("--severity-encoder", type=Path, help="default: the bundled one")
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    paths = spread(find_photos(args.images), args.limit)
-    truth = torch.cat([centre_crop(read_photo(path), args.size) for path in paths])
-    prior = DiffusersPrior.load(args.model or bundled_model())
-    encoder = load_severity_encoder(args.severity_encoder or default_encoder("gaussian-blur"))
+    truth, prior, encoder = load_photos(args), load_prior(args), load_encoder(args, "gaussian-blur")
     rows = []
     for sweep, value, photos in sweeps(truth):
         for method in args.methods.split(","):

@@ -8,9 +8,7 @@ true error of z_hat: over all photos at once, and photo by photo (the content he
 
 from __future__ import annotations
 
-import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +16,9 @@ import torch
 from torch import Tensor
 
 from adapt_diffuse.benchmark import TASKS, damage
-from adapt_diffuse.bundled import bundled_model, default_encoder
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
-from adapt_diffuse.images import centre_crop, find_photos, read_photo
-from adapt_diffuse.severity import SeverityEncoder, load_severity_encoder
+from adapt_diffuse.severity import SeverityEncoder
 from adapt_diffuse.severity.evaluation import correlations
 from adapt_diffuse.severity.losses import error_variance
 from adapt_diffuse.statistics import (
@@ -31,6 +27,7 @@ from adapt_diffuse.statistics import (
     kolmogorov_smirnov,
     standardised_errors,
 )
+from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 
 
 @torch.no_grad()
@@ -80,18 +77,12 @@ def report(found: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
+    add_encoder(parser)
     parser.add_argument("--task", choices=tuple(TASKS), required=True)
-    parser.add_argument("--images", required=True, help="folder of undamaged photos")
-    parser.add_argument("--model", type=Path, help="default: the bundled one")
-    parser.add_argument("--severity-encoder", type=Path, help="default: the bundled one")
     parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    truth = torch.cat([centre_crop(read_photo(path), args.size) for path in find_photos(args.images)])
-    prior = DiffusersPrior.load(args.model or bundled_model())
-    encoder = load_severity_encoder(args.severity_encoder or default_encoder(TASKS[args.task][1]))
+    truth, prior, encoder = load_photos(args), load_prior(args), load_encoder(args, TASKS[args.task][1])
     found = report(draws(args.task, truth, prior, encoder, args.draws))
     write_text(args.out, json.dumps({"task": args.task, **found}, indent=2))
     print(json.dumps(found, indent=2))

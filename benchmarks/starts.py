@@ -9,24 +9,21 @@ for all photos, at which the mean number of steps is that of the adaptive start,
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from adapt_diffuse.benchmark import TASKS, MethodSettings, damage, run_method
-from adapt_diffuse.bundled import bundled_model, default_encoder
 from adapt_diffuse.checkpoints import write_text
-from adapt_diffuse.commands.benchmark import describe, spread
+from adapt_diffuse.commands.benchmark import describe
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
-from adapt_diffuse.images import centre_crop, find_photos, read_photo
 from adapt_diffuse.padding import pad_to_multiple
 from adapt_diffuse.schedule import descend
-from adapt_diffuse.severity import Severity, SeverityEncoder, load_severity_encoder
+from adapt_diffuse.severity import Severity, SeverityEncoder
 from adapt_diffuse.severity.losses import error_variance
+from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 
 FACTORS = (0.5, 0.7, 1.4, 2.0)
 
@@ -71,22 +68,13 @@ def starts(sigma_hat: Tensor, true_error: Tensor, sigmas: Tensor, seed: int) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
+    add_encoder(parser)
     parser.add_argument("--task", choices=tuple(TASKS), required=True)
     parser.add_argument("--method", default="flash-ldps")
-    parser.add_argument("--images", required=True, help="folder of undamaged photos")
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--model", type=Path, help="default: the bundled one")
-    parser.add_argument("--severity-encoder", type=Path, help="default: the bundled one")
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    paths = spread(find_photos(args.images), args.limit)
-    truth = torch.cat([centre_crop(read_photo(path), args.size) for path in paths])
-    prior = DiffusersPrior.load(args.model or bundled_model())
-    encoder = load_severity_encoder(args.severity_encoder or default_encoder(TASKS[args.task][1]))
+    truth, prior, encoder = load_photos(args), load_prior(args), load_encoder(args, TASKS[args.task][1])
     photos = damage(args.task, truth, args.seed)
     sigma_hat, true_error = severities(photos.y, truth, prior, encoder)
     rows = []

@@ -8,21 +8,16 @@ the quality of ``ae`` and of the ``--method`` from that start.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from adapt_diffuse.benchmark import TASKS, Damaged, MethodSettings, damage, run_method, severity_row
-from adapt_diffuse.bundled import bundled_model
 from adapt_diffuse.checkpoints import write_text
-from adapt_diffuse.commands.benchmark import spread
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
-from adapt_diffuse.images import centre_crop, find_photos, read_photo
 from adapt_diffuse.severity import SeverityEncoder, load_severity_encoder
+from benchmarks.inputs import load_photos, load_prior, parser_of
 from benchmarks.table import table
 
 
@@ -50,20 +45,12 @@ def quality(cell: dict[str, Any], method: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--encoders", nargs="+", type=Path, required=True)
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--method", default="default")
-    parser.add_argument("--images", required=True, help="folder of undamaged photos")
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=10)
-    parser.add_argument("--model", type=Path, help="default: the bundled one")
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    paths = spread(find_photos(args.images), args.limit)
-    truth = torch.cat([centre_crop(read_photo(path), args.size) for path in paths])
-    prior = DiffusersPrior.load(args.model or bundled_model())
+    truth, prior = load_photos(args), load_prior(args)
     cells, lines = [], []
     for path in args.encoders:
         encoder = load_severity_encoder(path)
