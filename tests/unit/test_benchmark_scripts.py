@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from adapt_diffuse.benchmark import TASKS
+from adapt_diffuse.degradation import DEGRADATIONS
 from adapt_diffuse.images import centre_crop, read_photo
 from adapt_diffuse.schedule import vp_sigmas
-from benchmarks import cost, reconstructions, robustness, severity, starts, sweep_figures, table, transfer
+from benchmarks import cost, kinds, reconstructions, robustness, severity, starts, sweep_figures, table, transfer
 from tests.reference import ldm_alphas_cumprod
 
 SIGMAS = vp_sigmas(ldm_alphas_cumprod())
+NEED_A_FILE = {"mask", "bkse", "missing-box"}  # the box is a mask too
 
 
 @pytest.fixture
@@ -168,3 +170,17 @@ def test_starts_and_sweeps_are_drawn(tmp_path, monkeypatch):
     drawn = [point for line in figure.axes[0].get_lines() for point in line.get_xydata().tolist()]
     assert [10.0, 0.0] in drawn  # the adaptive start differs from itself by nothing
     assert [11.0, 0.5] in drawn  # the oracle is one decibel better on one of two photos
+
+
+def test_every_kind_of_damage_is_measured_and_drawn(files, photos, tmp_path, monkeypatch, capsys):
+    out, sheet = tmp_path / "kinds.json", tmp_path / "kinds.png"
+    arguments = ["--encoder", files / "model.safetensors", "--model", files / "model", "--images", photos[0].parent]
+    arguments += ["--size", 24, "--limit", 1, "--out", out, "--sheet", sheet]
+    monkeypatch.setattr(sys, "argv", ["kinds", *(str(value) for value in arguments)])
+    kinds.main()
+    rows = json.loads(out.read_text())
+    assert [row["kind"] for row in rows] == [text for text, _ in kinds.KINDS]
+    assert {name for row in rows for name in DEGRADATIONS if name in row["kind"]} >= set(DEGRADATIONS) - NEED_A_FILE
+    assert all(row["damaged"]["psnr"] > 0 for row in rows)
+    assert capsys.readouterr().out.count("\n") == 2 + len(kinds.KINDS)
+    assert read_photo(sheet).shape[2] > 24 * len(kinds.KINDS)
