@@ -113,7 +113,7 @@ class LoadSeverityEncoder(io.ComfyNode):
                     "encoder_name",
                     options=encoder_names(),
                     tooltip="Bundled ones belong to the bundled model: gaussian-blur for blur, missing-pixels for lost "
-                    "pixels. Your own go to models/severity_encoders.",
+                    "pixels, mixed for everything else. Your own go to models/severity_encoders.",
                 )
             ],
             outputs=[

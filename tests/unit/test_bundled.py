@@ -60,7 +60,8 @@ def test_a_bundled_encoder_belongs_to_the_bundled_model(name):
     assert encoder.space.fingerprint == pytest.approx(prior.space.fingerprint, abs=0.05)
     assert (encoder.space.scale, encoder.space.shift) == (prior.space.scale, prior.space.shift)
     assert encoder.notes["family"]["noise_std"] == 0.05
-    assert encoder.notes["validation"]["pearson_error"] > 0.8
+    # five kinds of damage at once are harder to judge than one
+    assert encoder.notes["validation"]["pearson_error"] > (0.7 if name.endswith("mixed") else 0.8)
 
 
 @needs_model
