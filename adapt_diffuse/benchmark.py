@@ -22,7 +22,7 @@ from .measurement import Measurement
 from .metrics import haarpsi, psnr, ssim
 from .padding import pad_to_multiple
 from .restore import Restoration, generators_for, restore
-from .severity import SeverityEncoder
+from .severity import Severity, SeverityEncoder
 from .severity.evaluation import correlations
 from .severity.losses import error_variance
 from .solvers.base import Callback
@@ -38,6 +38,7 @@ TASKS: dict[str, tuple[Callable[[float], Family], str]] = {
 LATENT_SOLVERS = ("ldps", "gml-dps", "psld", "resample")
 WITHOUT_DIFFUSION = ("damaged", "ceiling", "ae", "swinir")
 METHODS = (*WITHOUT_DIFFUSION, "dps", *LATENT_SOLVERS, *(f"flash-{name}" for name in LATENT_SOLVERS), "default")
+ENCODED_AT_ONCE = 16  # photos
 NOISE_SEED = 1_000_003  # keeps the solver's noise apart from the degradation's
 
 
@@ -208,20 +209,29 @@ def photo_rows(each: dict[str, Tensor]) -> list[dict[str, float]]:
     return [dict(zip(each, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
+def severities(photos: Damaged, prior: DiffusersPrior, encoder: SeverityEncoder) -> Severity:
+    """What the encoder says of all photos, in batches."""
+    found = [encoder.predict(part, prior.multiple) for part in photos.y.split(ENCODED_AT_ONCE)]
+    z_hat = torch.cat([severity.z_hat for severity in found])
+    return Severity(z_hat, torch.cat([severity.sigma_hat for severity in found]), found[0].photo_size)
+
+
 @torch.no_grad()
+def clean_latents(truth: Tensor, prior: DiffusersPrior) -> Tensor:
+    """The latents (n, C, h, w) of the true photos (n, 3, H, W), in batches."""
+    parts = truth.split(ENCODED_AT_ONCE)
+    return torch.cat([prior.encode(pad_to_multiple(part, prior.multiple)) for part in parts])
+
+
 def severity_row(task: str, photos: Damaged, prior: DiffusersPrior, encoder: SeverityEncoder) -> dict[str, Any]:
     """How sigma_hat follows the level of damage and the true latent error, over the photos of a task.
 
     How the true error itself follows the level ("..._true") is the most that a calibrated sigma_hat can reach: the
     photo's content matters too. A correlation is None where the level is the same for all photos.
     """
-    sigma, error = [], []
-    for indices in torch.arange(len(photos.truth)).split(16):
-        severity = encoder.predict(photos.y[indices], prior.multiple)
-        sigma.append(severity.sigma_hat.double())
-        z0 = prior.encode(pad_to_multiple(photos.truth[indices], prior.multiple))
-        error.append(error_variance(severity.z_hat, z0).double().sqrt())
-    sigma_hat, true = torch.cat(sigma).cpu(), torch.cat(error).cpu()
+    severity = severities(photos, prior, encoder)
+    sigma_hat = severity.sigma_hat.double()
+    true = error_variance(severity.z_hat, clean_latents(photos.truth, prior)).double().sqrt().cpu()
     pairs = {"blur": (sigma_hat, photos.level), "error": (sigma_hat, true), "true": (true, photos.level)}
     scores = {}
     for name, (a, b) in pairs.items():

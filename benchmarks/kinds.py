@@ -17,7 +17,7 @@ from adapt_diffuse.benchmark import NOISE_SEED
 from adapt_diffuse.bundled import default_encoder
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.defaults import make_solver
-from adapt_diffuse.degradation import measure, parse_degradation
+from adapt_diffuse.degradation import degradation_name, measure, parse_degradation
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.images import write_image
 from adapt_diffuse.metrics import haarpsi, psnr
@@ -44,7 +44,7 @@ def pictures(
     text: str, noise_std: float, truth: Tensor, prior: DiffusersPrior, encoder: SeverityEncoder, batch: int
 ) -> dict[str, Tensor]:
     """The photos (n, 3, H, W) on [0, 1]: damaged, estimated, restored."""
-    name = "mixed" if "|" in text else text.partition(":")[0]
+    name = degradation_name(text)
     degradation = parse_degradation(text, noise_std)
     versions: dict[str, list[Tensor]] = {"damaged": [], "ae": [], "default": []}
     for first, part in zip(range(0, len(truth), batch), truth.split(batch), strict=True):
@@ -65,8 +65,7 @@ def main() -> None:
     truth, prior = load_photos(args), load_prior(args)
     rows, lines, first = [], [], []
     for text, noise_std in KINDS:
-        name = "mixed" if "|" in text else text.partition(":")[0]
-        path = args.encoder or default_encoder(name)
+        path = args.encoder or default_encoder(degradation_name(text))
         found = pictures(text, noise_std, truth, prior, load_severity_encoder(path), args.batch)
         scores = {
             method: {"psnr": float(psnr(image, truth).mean()), "haarpsi": float(haarpsi(image, truth).mean())}

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapt_diffuse.benchmark import TASKS, damage
+from adapt_diffuse.benchmark import TASKS, clean_latents, damage, severities
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.severity import SeverityEncoder
@@ -30,17 +30,15 @@ from adapt_diffuse.statistics import (
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 
 
-@torch.no_grad()
 def draws(task: str, truth: Tensor, prior: DiffusersPrior, encoder: SeverityEncoder, count: int) -> dict[str, Tensor]:
     """(count, n) level, sigma_hat and true error; and the standardised errors (n, C, h, w) of the first draw."""
-    z0 = torch.cat([prior.encode(part) for part in truth.split(20)])
+    z0 = clean_latents(truth, prior)
     columns: dict[str, list[Tensor]] = {"level": [], "sigma_hat": [], "true_error": []}
     standardised = []
     for draw in range(count):
         photos = damage(task, truth, seed=draw * len(truth))
-        severities = [encoder.predict(part) for part in photos.y.split(20)]
-        z_hat = torch.cat([severity.z_hat for severity in severities])
-        sigma_hat = torch.cat([severity.sigma_hat for severity in severities])
+        found = severities(photos, prior, encoder)
+        z_hat, sigma_hat = found.z_hat, found.sigma_hat
         columns["level"].append(photos.level.double())
         columns["sigma_hat"].append(sigma_hat.double())
         columns["true_error"].append(error_variance(z_hat, z0).double().sqrt())

@@ -15,11 +15,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from adapt_diffuse.benchmark import TASKS, MethodSettings, damage, run_method
+from adapt_diffuse.benchmark import TASKS, MethodSettings, clean_latents, damage, run_method, severities
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import describe
-from adapt_diffuse.hosts.diffusers import DiffusersPrior
-from adapt_diffuse.padding import pad_to_multiple
 from adapt_diffuse.schedule import descend
 from adapt_diffuse.severity import Severity, SeverityEncoder
 from adapt_diffuse.severity.losses import error_variance
@@ -49,15 +47,6 @@ def level_of_equal_cost(sigma_hat: Tensor, sigmas: Tensor) -> float:
     return float(sigmas[round(mean_steps(sigma_hat, sigmas)) - 1])
 
 
-@torch.no_grad()
-def severities(y: Tensor, truth: Tensor, prior: DiffusersPrior, encoder: SeverityEncoder) -> tuple[Tensor, Tensor]:
-    """sigma_hat (n,) of the photos, and the true standard deviation of the errors of their z_hat."""
-    found = [encoder.predict(part, prior.multiple) for part in y.split(20)]
-    z0 = torch.cat([prior.encode(pad_to_multiple(part, prior.multiple)) for part in truth.split(20)])
-    z_hat = torch.cat([severity.z_hat for severity in found])
-    return torch.cat([severity.sigma_hat for severity in found]), error_variance(z_hat, z0).sqrt().cpu()
-
-
 def starts(sigma_hat: Tensor, true_error: Tensor, sigmas: Tensor, seed: int) -> dict[str, Tensor]:
     """The sigma_hat (n,) of every start, by name."""
     order = torch.randperm(len(sigma_hat), generator=torch.Generator().manual_seed(seed))
@@ -76,7 +65,8 @@ def main() -> None:
     args = parser.parse_args()
     truth, prior, encoder = load_photos(args), load_prior(args), load_encoder(args, TASKS[args.task][1])
     photos = damage(args.task, truth, args.seed)
-    sigma_hat, true_error = severities(photos.y, truth, prior, encoder)
+    found = severities(photos, prior, encoder)
+    sigma_hat, true_error = found.sigma_hat, error_variance(found.z_hat, clean_latents(truth, prior)).sqrt().cpu()
     rows = []
     for name, sigmas in starts(sigma_hat, true_error, prior.sigmas, args.seed).items():
         overruled: SeverityEncoder = Overruled(encoder, sigmas)  # type: ignore[assignment]

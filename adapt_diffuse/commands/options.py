@@ -11,7 +11,7 @@ from pathlib import Path
 from ..bundled import bundled_model
 from ..checkpoints import device_of
 from ..defaults import LEVELS
-from ..degradation import Degradation, parse_degradation
+from ..degradation import Degradation, degradation_name, parse_degradation
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
 from ..images import find_photos
@@ -104,8 +104,7 @@ def say_failed(path: Path, error: AdaptDiffuseError) -> None:
 
 def degradation_of(args: argparse.Namespace) -> tuple[str, Degradation]:
     """The name and the operator of --degradation and --noise-std; several in turn are "mixed"."""
-    name = "mixed" if "|" in args.degradation else args.degradation.partition(":")[0]
-    return name, parse_degradation(args.degradation, args.noise_std)
+    return degradation_name(args.degradation), parse_degradation(args.degradation, args.noise_std)
 
 
 def load_prior(args: argparse.Namespace) -> DiffusersPrior:

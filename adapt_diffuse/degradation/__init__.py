@@ -11,7 +11,7 @@ from .missing import MissingBox, MissingPixels, RandomMissingPixels, random_mask
 from .motion import MotionBlur
 from .noise import Noise
 from .resize import Downscale, LowResolution
-from .spec import DEGRADATIONS, parse_degradation
+from .spec import DEGRADATIONS, degradation_name, parse_degradation
 
 __all__ = [
     "DEGRADATIONS",
@@ -33,6 +33,7 @@ __all__ = [
     "PerImage",
     "RandomMissingPixels",
     "chain",
+    "degradation_name",
     "family_from_json",
     "family_to_json",
     "measure",

@@ -38,24 +38,35 @@ def filter_axis(image: Tensor, taps: Tensor, axis: int) -> Tensor:
     """Correlate one axis (2 or 3) of (B, C, H, W) with ``taps`` (1 or B, 2 r + 1), reflecting at the borders."""
     radius = taps.shape[1] // 2
     padded = image.index_select(axis, reflect_index(image.shape[axis], radius, image.device))
-    return _grouped(padded, taps, axis, F.conv2d)
+    return convolve_each(padded, _along(taps, axis, len(image)), F.conv2d)
 
 
 def filter_axis_adjoint(y: Tensor, taps: Tensor, axis: int) -> Tensor:
     """The transpose of ``filter_axis``: correlate back, then add what the reflected border received to its source."""
     radius = taps.shape[1] // 2
-    spread = _grouped(y, taps, axis, F.conv_transpose2d)
-    source = reflect_index(y.shape[axis], radius, y.device)
-    return torch.zeros_like(y).index_add(axis, source, spread)
+    spread = convolve_each(y, _along(taps, axis, len(y)), F.conv_transpose2d)
+    return index_select_adjoint(spread, axis, reflect_index(y.shape[axis], radius, y.device), y.shape[axis])
 
 
-def _grouped(image: Tensor, taps: Tensor, axis: int, convolve: Callable[..., Tensor]) -> Tensor:
-    batch, channels = image.shape[:2]
+def _along(taps: Tensor, axis: int, batch: int) -> Tensor:
     if len(taps) not in (1, batch):
         raise AdaptDiffuseError(f"The blur has {len(taps)} stds for {batch} photos: give one std, or one per photo.")
-    kernels = repeat(taps.expand(batch, -1), "b k -> (b c) 1 k 1" if axis == 2 else "b k -> (b c) 1 1 k", c=channels)
-    out = convolve(rearrange(image, "b c h w -> 1 (b c) h w"), kernels, groups=batch * channels)
+    return rearrange(taps, "b k -> b k 1" if axis == 2 else "b k -> b 1 k")
+
+
+def convolve_each(image: Tensor, kernels: Tensor, convolve: Callable[..., Tensor]) -> Tensor:
+    """Every channel of photo b (B, C, H, W) with kernel b (1 or B, h, w), by ``F.conv2d`` or its transpose."""
+    batch, channels = image.shape[:2]
+    weights = repeat(kernels.expand(batch, -1, -1), "b h w -> (b c) 1 h w", c=channels)
+    out = convolve(rearrange(image, "b c h w -> 1 (b c) h w"), weights, groups=batch * channels)
     return rearrange(out, "1 (b c) h w -> b c h w", b=batch)
+
+
+def index_select_adjoint(spread: Tensor, axis: int, source: Tensor, size: int) -> Tensor:
+    """The transpose of ``index_select(axis, source)`` on an axis of ``size``: every value goes back to its source."""
+    shape = list(spread.shape)
+    shape[axis] = size
+    return spread.new_zeros(shape).index_add(axis, source, spread)
 
 
 class GaussianBlur(Dense, SameSize):

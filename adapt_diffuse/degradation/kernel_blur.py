@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
 from .base import Generators, randn
-from .blur import reflect_index
+from .blur import convolve_each, index_select_adjoint, reflect_index
 
 MAX_LENGTH = 100.0  # pixels
 SAMPLES = 1024  # points along a path: at most a tenth of a pixel apart
@@ -25,29 +23,24 @@ def filter_plane(image: Tensor, kernels: Tensor) -> Tensor:
     padded = image
     for axis in (2, 3):
         padded = padded.index_select(axis, reflect_index(image.shape[axis], radius, image.device))
-    return _grouped(padded, kernels, F.conv2d)
+    return convolve_each(padded, _flipped(kernels, image), F.conv2d)
 
 
 def filter_plane_adjoint(y: Tensor, kernels: Tensor) -> Tensor:
     """The transpose of ``filter_plane``: correlate, then add what the reflected border received to its source."""
     radius = kernels.shape[1] // 2
-    spread = _grouped(y, kernels, F.conv_transpose2d)
+    spread = convolve_each(y, _flipped(kernels, y), F.conv_transpose2d)
     for axis in (2, 3):
         source = reflect_index(y.shape[axis], radius, y.device)
-        shape = list(spread.shape)
-        shape[axis] = y.shape[axis]
-        spread = spread.new_zeros(shape).index_add(axis, source, spread)
+        spread = index_select_adjoint(spread, axis, source, y.shape[axis])
     return spread
 
 
-def _grouped(image: Tensor, kernels: Tensor, convolve: Callable[..., Tensor]) -> Tensor:
-    batch, channels = image.shape[:2]
-    if len(kernels) not in (1, batch):
-        raise AdaptDiffuseError(f"The blur has {len(kernels)} kernels for {batch} photos: give one, or one per photo.")
-    flipped = kernels.to(image).flip(1, 2)  # torch's convolution is a correlation
-    weights = repeat(flipped.expand(batch, -1, -1), "b h w -> (b c) 1 h w", c=channels)
-    out = convolve(rearrange(image, "b c h w -> 1 (b c) h w"), weights, groups=batch * channels)
-    return rearrange(out, "1 (b c) h w -> b c h w", b=batch)
+def _flipped(kernels: Tensor, image: Tensor) -> Tensor:
+    count, batch = len(kernels), len(image)
+    if count not in (1, batch):
+        raise AdaptDiffuseError(f"The blur has {count} kernels for {batch} photos: give one, or one per photo.")
+    return kernels.to(image).flip(1, 2)  # torch's convolution is a correlation
 
 
 def path_kernel(path: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import AdaptDiffuseError
 from .base import Dense, SameSize, check_noise_std, in_float, parameter, per_image, whole
-from .blur import reflect_index
+from .blur import index_select_adjoint, reflect_index
 
 Filter = Literal["bicubic", "area"]
 FILTERS = get_args(Filter)
@@ -45,9 +45,7 @@ def reduce_axis_adjoint(y: Tensor, factor: int, taps: Tensor, axis: int) -> Tens
     """The transpose of ``reduce_axis`` on axes of ``factor`` times y's pixels."""
     size = factor * y.shape[axis]
     spread = _strided(y, factor, taps, axis, F.conv_transpose2d)
-    shape = list(y.shape)
-    shape[axis] = size
-    return y.new_zeros(shape).index_add(axis, _block_index(size, factor, len(taps), y.device), spread)
+    return index_select_adjoint(spread, axis, _block_index(size, factor, len(taps), y.device), size)
 
 
 def _block_index(size: int, factor: int, taps: int, device: torch.device) -> Tensor:

@@ -97,6 +97,11 @@ DEGRADATIONS: dict[str, Callable[..., Degradation]] = {
 }
 
 
+def degradation_name(text: str) -> str:
+    """The name in ``text``, as ``parse_degradation`` reads it; several in turn are "mixed"."""
+    return "mixed" if "|" in text else text.partition(":")[0]
+
+
 def parse_degradation(text: str, noise_std: float) -> Degradation:
     """The degradation that ``text`` names: ``name`` or ``name:key=value,key=value``, several in turn with ``|``.
 
