@@ -22,7 +22,7 @@ from .measurement import Measurement
 from .metrics import haarpsi, psnr, ssim
 from .padding import pad_to_multiple
 from .restore import Restoration, generators_for, restore
-from .severity import Severity, SeverityEncoder
+from .severity import Severity, SeverityModel
 from .severity.evaluation import correlations
 from .severity.losses import error_variance
 from .solvers.base import Callback
@@ -117,7 +117,7 @@ def run_method(
     task: str,
     photos: Damaged,
     prior: DiffusersPrior,
-    encoder: SeverityEncoder | None,
+    encoder: SeverityModel | None,
     seed: int,
     settings: MethodSettings,
     batch: int = 10,
@@ -209,9 +209,9 @@ def photo_rows(each: dict[str, Tensor]) -> list[dict[str, float]]:
     return [dict(zip(each, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def severities(photos: Damaged, prior: DiffusersPrior, encoder: SeverityEncoder) -> Severity:
+def severities(photos: Damaged, prior: DiffusersPrior, encoder: SeverityModel) -> Severity:
     """What the encoder says of all photos, in batches."""
-    found = [encoder.predict(part, prior.multiple) for part in photos.y.split(ENCODED_AT_ONCE)]
+    found = [encoder.predict(part, prior.multiple, prior.encode) for part in photos.y.split(ENCODED_AT_ONCE)]
     z_hat = torch.cat([severity.z_hat for severity in found])
     return Severity(z_hat, torch.cat([severity.sigma_hat for severity in found]), found[0].photo_size)
 
@@ -223,7 +223,7 @@ def clean_latents(truth: Tensor, prior: DiffusersPrior) -> Tensor:
     return torch.cat([prior.encode(pad_to_multiple(part, prior.multiple)) for part in parts])
 
 
-def severity_row(task: str, photos: Damaged, prior: DiffusersPrior, encoder: SeverityEncoder) -> dict[str, Any]:
+def severity_row(task: str, photos: Damaged, prior: DiffusersPrior, encoder: SeverityModel) -> dict[str, Any]:
     """How sigma_hat follows the level of damage and the true latent error, over the photos of a task.
 
     How the true error itself follows the level ("..._true") is the most that a calibrated sigma_hat can reach: the

@@ -14,7 +14,7 @@ from .errors import AdaptDiffuseError
 from .measurement import Measurement
 from .padding import pad_to_multiple
 from .prior import LatentPrior
-from .severity import Severity, SeverityEncoder
+from .severity import Severity, SeverityModel
 from .solvers.base import Callback, Solver, solve
 from .start import StartSettings, flash_start, noise_start
 
@@ -62,7 +62,7 @@ def restore(
     prior: LatentPrior,
     solver: Solver | None,
     generators: list[torch.Generator],
-    encoder: SeverityEncoder | None = None,
+    encoder: SeverityModel | None = None,
     start: StartSettings = StartSettings(),  # noqa: B008 (frozen)
     callback: Callback | None = None,
 ) -> Restoration:
@@ -83,8 +83,9 @@ def restore(
     measurement = Measurement.of(photo, degradation)
     severity = None
     if encoder is not None:
-        severity = encoder.predict(measurement.start_image(), prior.multiple)
-        counted.cost.encoder_passes += len(photo)
+        severity = encoder.predict(measurement.start_image(), prior.multiple, counted.encode)
+        # a copy of the encoder costs what a pass of the autoencoder's own does
+        counted.cost.encoder_passes = max(counted.cost.encoder_passes, len(photo))
         z0 = severity.z_hat
     else:
         latent = prior.encode(pad_to_multiple(measurement.start_image()[:1], prior.multiple))

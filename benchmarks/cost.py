@@ -23,12 +23,12 @@ from adapt_diffuse.degradation import GaussianBlur
 from adapt_diffuse.guidance import Through, data_gradient
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.measurement import Measurement
-from adapt_diffuse.severity import SeverityEncoder, load_severity_encoder
+from adapt_diffuse.severity import SeverityModel, load_severity_encoder
 
 UNIT = "denoiser forward"
 
 
-def parts(prior: DiffusersPrior, encoder: SeverityEncoder, batch: int, size: int) -> dict[str, Callable[[], object]]:
+def parts(prior: DiffusersPrior, encoder: SeverityModel, batch: int, size: int) -> dict[str, Callable[[], object]]:
     """What is timed, by name, on a batch of random photos."""
     generator = torch.Generator().manual_seed(0)
     photo = torch.rand(batch, 3, size, size, generator=generator).to(prior.device)
@@ -47,7 +47,7 @@ def parts(prior: DiffusersPrior, encoder: SeverityEncoder, batch: int, size: int
         UNIT: without_gradient(lambda: prior.denoise(z, sigma)),
         "decoder forward": without_gradient(lambda: prior.decode(z)),
         "encoder": without_gradient(lambda: prior.encode(photo)),
-        "severity encoder": lambda: encoder.predict(photo),
+        "severity encoder": lambda: encoder.predict(photo, 1, prior.encode),
         "guided step through the decoder": step("decoder"),
         "guided step through the denoiser": step("denoiser"),
     }

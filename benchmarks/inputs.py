@@ -12,7 +12,7 @@ from adapt_diffuse.bundled import bundled_model, default_encoder
 from adapt_diffuse.commands.benchmark import spread
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.images import centre_crop, find_photos, read_photo
-from adapt_diffuse.severity import SeverityEncoder, load_severity_encoder
+from adapt_diffuse.severity import SeverityModel, load_severity_encoder
 
 
 def parser_of(description: str | None, out: str = "JSON file") -> argparse.ArgumentParser:
@@ -41,6 +41,6 @@ def load_prior(args: argparse.Namespace) -> DiffusersPrior:
     return DiffusersPrior.load(args.model or bundled_model())
 
 
-def load_encoder(args: argparse.Namespace, degradation: str) -> SeverityEncoder:
+def load_encoder(args: argparse.Namespace, degradation: str) -> SeverityModel:
     """The encoder of the options, or the bundled one for a degradation."""
     return load_severity_encoder(args.severity_encoder or default_encoder(degradation))

@@ -22,7 +22,7 @@ from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.images import write_image
 from adapt_diffuse.metrics import haarpsi, psnr
 from adapt_diffuse.restore import damage_generators, generators_for, restore
-from adapt_diffuse.severity import SeverityEncoder, load_severity_encoder
+from adapt_diffuse.severity import SeverityModel, load_severity_encoder
 from adapt_diffuse.sheet import before_after
 from benchmarks.inputs import load_photos, load_prior, parser_of
 from benchmarks.table import table
@@ -41,7 +41,7 @@ KINDS = (
 
 
 def pictures(
-    text: str, noise_std: float, truth: Tensor, prior: DiffusersPrior, encoder: SeverityEncoder, batch: int
+    text: str, noise_std: float, truth: Tensor, prior: DiffusersPrior, encoder: SeverityModel, batch: int
 ) -> dict[str, Tensor]:
     """The photos (n, 3, H, W) on [0, 1]: damaged, estimated, restored."""
     name = degradation_name(text)

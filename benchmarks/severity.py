@@ -18,7 +18,7 @@ from torch import Tensor
 from adapt_diffuse.benchmark import TASKS, clean_latents, damage, severities
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
-from adapt_diffuse.severity import SeverityEncoder
+from adapt_diffuse.severity import SeverityModel
 from adapt_diffuse.severity.evaluation import correlations
 from adapt_diffuse.severity.losses import error_variance
 from adapt_diffuse.statistics import (
@@ -30,7 +30,7 @@ from adapt_diffuse.statistics import (
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 
 
-def draws(task: str, truth: Tensor, prior: DiffusersPrior, encoder: SeverityEncoder, count: int) -> dict[str, Tensor]:
+def draws(task: str, truth: Tensor, prior: DiffusersPrior, encoder: SeverityModel, count: int) -> dict[str, Tensor]:
     """(count, n) level, sigma_hat and true error; and the standardised errors (n, C, h, w) of the first draw."""
     z0 = clean_latents(truth, prior)
     columns: dict[str, list[Tensor]] = {"level": [], "sigma_hat": [], "true_error": []}

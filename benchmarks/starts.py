@@ -19,7 +19,7 @@ from adapt_diffuse.benchmark import TASKS, MethodSettings, clean_latents, damage
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import describe
 from adapt_diffuse.schedule import descend
-from adapt_diffuse.severity import Severity, SeverityEncoder
+from adapt_diffuse.severity import Encode, Severity, SeverityModel
 from adapt_diffuse.severity.losses import error_variance
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 
@@ -29,13 +29,13 @@ FACTORS = (0.5, 0.7, 1.4, 2.0)
 class Overruled:
     """A severity encoder whose sigma_hat is replaced, photo by photo in the order in which they come."""
 
-    def __init__(self, encoder: SeverityEncoder, sigma_hat: Tensor):
+    def __init__(self, encoder: SeverityModel, sigma_hat: Tensor):
         self.encoder, self.sigma_hat, self.next = encoder, sigma_hat, 0
 
-    def predict(self, photo: Tensor, multiple: int = 1) -> Severity:
+    def predict(self, photo: Tensor, multiple: int = 1, encode: Encode | None = None) -> Severity:
         part = self.sigma_hat[self.next : self.next + len(photo)]
         self.next += len(photo)
-        return replace(self.encoder.predict(photo, multiple), sigma_hat=part.to(photo.dtype))
+        return replace(self.encoder.predict(photo, multiple, encode), sigma_hat=part.to(photo.dtype))
 
 
 def mean_steps(sigma_hat: Tensor, sigmas: Tensor) -> float:
@@ -69,7 +69,7 @@ def main() -> None:
     sigma_hat, true_error = found.sigma_hat, error_variance(found.z_hat, clean_latents(truth, prior)).sqrt().cpu()
     rows = []
     for name, sigmas in starts(sigma_hat, true_error, prior.sigmas, args.seed).items():
-        overruled: SeverityEncoder = Overruled(encoder, sigmas)  # type: ignore[assignment]
+        overruled = Overruled(encoder, sigmas)
         row, _ = run_method(
             args.method, args.task, photos, prior, overruled, args.seed, MethodSettings(), batch=args.batch
         )

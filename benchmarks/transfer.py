@@ -16,13 +16,13 @@ from adapt_diffuse.benchmark import TASKS, Damaged, MethodSettings, damage, run_
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
-from adapt_diffuse.severity import SeverityEncoder, load_severity_encoder
+from adapt_diffuse.severity import SeverityModel, load_severity_encoder
 from benchmarks.inputs import load_photos, load_prior, parser_of
 from benchmarks.table import table
 
 
 def measured(
-    task: str, photos: Damaged, prior: DiffusersPrior, encoder: SeverityEncoder, method: str, batch: int
+    task: str, photos: Damaged, prior: DiffusersPrior, encoder: SeverityModel, method: str, batch: int
 ) -> dict[str, Any]:
     """One cell of the matrix."""
     severity = severity_row(task, photos, prior, encoder)

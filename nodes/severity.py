@@ -65,7 +65,7 @@ class EncodeSeverity(io.ComfyNode):
         if degradation is not None:
             photo = degradation.start_image(degradation.observed(photo))
         severity_encoder.check(vae)
-        found = severity_encoder.predict(photo)
+        found = severity_encoder.predict(photo, vae)
         raw = severity_encoder.space.to_raw(found.z_hat)
         values = [float(value) for value in found.sigma_hat]
         severity = HostSeverity(raw, found.sigma_hat, found.photo_size)

@@ -17,7 +17,7 @@ from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
 from ..image_models import ImageModel
 from ..images import centre_crop, find_photos, read_photo, write_image
-from ..severity import SeverityEncoder
+from ..severity import SeverityModel
 from ..sheet import before_after
 from . import options
 
@@ -98,7 +98,7 @@ def under_progress_bar(
     task: str,
     photos: Damaged,
     prior: DiffusersPrior,
-    encoder: SeverityEncoder,
+    encoder: SeverityModel,
     settings: MethodSettings,
 ) -> tuple[dict[str, Any], Tensor]:
     from tqdm import tqdm

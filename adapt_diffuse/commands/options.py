@@ -15,7 +15,8 @@ from ..degradation import Degradation, degradation_name, parse_degradation
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
 from ..images import find_photos
-from ..severity import SeverityEncoder, load_severity_encoder
+from ..severity import load_severity_encoder
+from ..severity.checkpoint import AnySeverityEncoder
 from ..start import StartSettings
 
 
@@ -111,7 +112,7 @@ def load_prior(args: argparse.Namespace) -> DiffusersPrior:
     return DiffusersPrior.load(args.model or bundled_model(), device_of(args.device))
 
 
-def load_encoder(path: Path, prior: DiffusersPrior) -> SeverityEncoder:
+def load_encoder(path: Path, prior: DiffusersPrior) -> AnySeverityEncoder:
     """The severity encoder in ``path``, made sure to belong to the prior's latent space."""
     from ..autoencoder import encode_raw
 

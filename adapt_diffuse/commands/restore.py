@@ -20,7 +20,7 @@ from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
 from ..images import read_photo, write_image
 from ..restore import Restoration, generators_for, restore
-from ..severity import SeverityEncoder
+from ..severity import SeverityModel
 from ..solvers import Solver
 from ..start import StartSettings
 from ..words import describe_restoration
@@ -67,7 +67,7 @@ def restore_one(
     degradation: Degradation,
     prior: DiffusersPrior,
     solver: Solver,
-    encoder: SeverityEncoder,
+    encoder: SeverityModel,
     start: StartSettings,
     seed: int,
     title: str,

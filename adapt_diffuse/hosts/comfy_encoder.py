@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..latent_space import LatentSpace
-from ..severity import Severity, SeverityEncoder, load_severity_encoder
+from ..errors import AdaptDiffuseError
+from ..latent_space import PATTERN_SIZE, LatentSpace, test_pattern
+from ..severity import Severity, load_severity_encoder
+from ..severity.checkpoint import AnySeverityEncoder
 
 NUMBERS_PER_PIXEL = 800  # that the encoder keeps alive at once; generous
 
 
 class HostSeverityEncoder:
-    """A SeverityEncoder under the host's memory management."""
+    """A severity encoder under the host's memory management."""
 
-    def __init__(self, encoder: SeverityEncoder):
+    def __init__(self, encoder: AnySeverityEncoder):
         import comfy.model_management
         import comfy.model_patcher
 
@@ -38,12 +41,73 @@ class HostSeverityEncoder:
 
     def check(self, vae: Any) -> None:
         """Raise AdaptDiffuseError unless the host's ``vae`` has the latent space that the encoder was trained in."""
-        self.space.check(lambda image: vae.encode(image.movedim(1, -1)))
+        self.space.check(raw_encode(vae))
 
-    def predict(self, photo: Tensor) -> Severity:
-        """The severity of (B, 3, H, W) on [0, 1] of any size, on the CPU, in the model's scale."""
+    def predict(self, photo: Tensor, vae: Any) -> Severity:
+        """The severity of (B, 3, H, W) on [0, 1] of any size, on the CPU, in the model's scale.
+
+        Args:
+            vae: the host's, of the encoder's latent space; a refiner lets it encode the photo.
+        """
+        encode = raw_encode(vae)
+
+        def encode_and_return(image: Tensor) -> Tensor:
+            latent = self.space.from_raw(encode(image))
+            self._load(photo)  # for the VAE, the host may have moved it away
+            return latent
+
+        self._load(photo)
+        return self.encoder.predict(photo, 1, encode_and_return)
+
+    def _load(self, photo: Tensor) -> None:
         import comfy.model_management
 
         memory = 4 * NUMBERS_PER_PIXEL * photo.shape[0] * photo.shape[2] * photo.shape[3]
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
-        return self.encoder.predict(photo)
+
+
+def raw_encode(vae: Any) -> Callable[[Tensor], Tensor]:
+    """The host's encoding of images (B, 3, H, W) on [0, 1], whole multiples of its factor: (B, C, h, w), raw scale."""
+
+    def encode(image: Tensor) -> Tensor:
+        latent = vae.encode(image.movedim(1, -1))
+        return latent[:, :, 0] if latent.ndim == 5 else latent  # video autoencoders have a time axis
+
+    return encode
+
+
+def host_latent_space(vae: Any, latent_format: Any) -> LatentSpace:
+    """The latent space of the host's ``vae`` in the scale of a model with ``latent_format``.
+
+    Raises:
+        AdaptDiffuseError: a model that scales its latents other than by one factor and one shift, or a VAE that is
+            not one of images.
+    """
+    raw = raw_encode(vae)(test_pattern())
+    if raw.ndim != 4 or len(raw) != 1 or PATTERN_SIZE % raw.shape[2] or raw.shape[2] != raw.shape[3]:
+        raise AdaptDiffuseError("This VAE is not one for single images: connect the VAE that belongs to the model.")
+    if raw.shape[1] != latent_format.latent_channels:
+        raise AdaptDiffuseError(
+            f"The VAE makes latents of {raw.shape[1]} channels, but the model has {latent_format.latent_channels}: "
+            "connect the VAE that belongs to the model."
+        )
+    scale, shift = scale_and_shift(latent_format, raw)
+    return LatentSpace.measure(lambda image: raw, scale, shift, PATTERN_SIZE // raw.shape[2])
+
+
+def scale_and_shift(latent_format: Any, raw: Tensor) -> tuple[float, float]:
+    """``scale`` and ``shift`` of ``process_in(raw) = (raw - shift) * scale``.
+
+    Raises:
+        AdaptDiffuseError: it is another map.
+    """
+    probes = [torch.full_like(raw, value, dtype=torch.float32) for value in (0.0, 1.0)]
+    at_zero, at_one = (latent_format.process_in(probe).double() for probe in probes)
+    scale = float((at_one - at_zero).mean())
+    shift = -float(at_zero.mean()) / scale
+    expected = (raw.double() - shift) * scale
+    if not torch.allclose(latent_format.process_in(raw.float().clone()).double(), expected, rtol=1e-4, atol=1e-5):
+        raise AdaptDiffuseError(
+            "This model scales each channel of its latents by itself, which severity encoders do not support yet."
+        )
+    return round(scale, 6), round(shift, 6) + 0.0

@@ -14,32 +14,35 @@ from ..checkpoints import load_state, read_safetensors, write_safetensors
 from ..errors import AdaptDiffuseError
 from ..latent_space import LatentSpace
 from .encoder import HeadName, SeverityEncoder
+from .refiner import SeverityRefiner
 
 FORMAT = "adapt-diffuse-severity-encoder/1"
-ARCHITECTURE = "encoder-copy"
+COPY, REFINER = "encoder-copy", "refiner"  # architectures
+REFINER_OPTIONS = {"photo": bool, "width": int, "levels": int}
+AnySeverityEncoder = SeverityEncoder | SeverityRefiner
 
 
 def save_severity_encoder(
-    path: str | Path, encoder: SeverityEncoder, autoencoder_config: dict[str, Any], notes: dict[str, Any]
+    path: str | Path, encoder: AnySeverityEncoder, autoencoder_config: dict[str, Any] | None, notes: dict[str, Any]
 ) -> None:
     """Write ``encoder`` with everything that loading and judging it needs.
 
     Args:
-        autoencoder_config: the diffusers config whose encoder was copied.
+        autoencoder_config: the diffusers config whose encoder was copied; a refiner has none.
         notes: JSON values worth keeping: "family", "training", "validation".
     """
-    metadata = {
-        "format": FORMAT,
-        "architecture": ARCHITECTURE,
-        "head": encoder.head_name,
-        "latent_space": encoder.space.to_json(),
-        "autoencoder": json.dumps(_plain(autoencoder_config)),
-        **{key: json.dumps(value) for key, value in notes.items()},
-    }
+    if isinstance(encoder, SeverityRefiner):
+        config = {name: getattr(encoder, name) for name in REFINER_OPTIONS}
+        own = {"architecture": REFINER, "refiner": json.dumps(config)}
+    else:
+        config = _plain(autoencoder_config or {})
+        own = {"architecture": COPY, "head": encoder.head_name, "autoencoder": json.dumps(config)}
+    described = {key: json.dumps(value) for key, value in notes.items()}
+    metadata = {"format": FORMAT, **own, "latent_space": encoder.space.to_json(), **described}
     write_safetensors(path, encoder.state_dict(), metadata)
 
 
-def load_severity_encoder(path: str | Path) -> SeverityEncoder:
+def load_severity_encoder(path: str | Path) -> AnySeverityEncoder:
     """A severity encoder from its file, float32, frozen, in evaluation mode. Its ``notes`` hold the metadata.
 
     Raises:
@@ -52,23 +55,37 @@ def load_severity_encoder(path: str | Path) -> SeverityEncoder:
             "Train one with: python -m adapt_diffuse train-severity"
         )
     try:
-        config = json.loads(metadata["autoencoder"])
         space = LatentSpace.from_json(metadata["latent_space"])
-        head = metadata["head"]
         notes = read_notes(metadata)
-        if head not in get_args(HeadName):
-            raise ValueError(f"unknown head '{head}'")
-        if not isinstance(config, dict):
-            raise ValueError("the autoencoder's configuration is no JSON object")
+        encoder = _build(metadata, space, path)
     except (KeyError, ValueError, TypeError) as error:
         raise AdaptDiffuseError(f"{path} has damaged metadata ({error}). Fetch or make it again.") from None
-    copied = LatentEncoder(autoencoder_from_config(config, path))
-    with torch.random.fork_rng(devices=[]):  # the head's fresh weights are drawn from the global generator
-        encoder = SeverityEncoder(copied, space, "paper" if head == "paper" else "log-sigma")
     load_state(encoder, tensors, str(path))
     encoder.requires_grad_(False).eval()
     encoder.notes = notes
     return encoder
+
+
+def _build(metadata: dict[str, str], space: LatentSpace, path: str | Path) -> AnySeverityEncoder:
+    """The network that the metadata describes, with fresh weights. Raises KeyError, ValueError, AdaptDiffuseError."""
+    architecture = metadata.get("architecture", COPY)
+    if architecture not in (COPY, REFINER):
+        raise ValueError(f"unknown architecture '{architecture}'")
+    config = json.loads(metadata["refiner" if architecture == REFINER else "autoencoder"])
+    if not isinstance(config, dict):
+        raise ValueError("the configuration is no JSON object")
+    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn from the global generator
+        if architecture == REFINER:
+            if config.keys() != REFINER_OPTIONS.keys() or any(
+                type(config[name]) is not kind for name, kind in REFINER_OPTIONS.items()
+            ):
+                raise ValueError("the refiner's configuration does not say photo, width and levels")
+            return SeverityRefiner(space, **config)
+        head = metadata["head"]
+        if head not in get_args(HeadName):
+            raise ValueError(f"unknown head '{head}'")
+        copied = LatentEncoder(autoencoder_from_config(config, path))
+        return SeverityEncoder(copied, space, "paper" if head == "paper" else "log-sigma")
 
 
 def read_notes(metadata: dict[str, str]) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from ..latent_space import LatentSpace
 from ..padding import pad_to_multiple
 
 HeadName = Literal["log-sigma", "paper"]
+Encode = Callable[[Tensor], Tensor]  # images (B, 3, H, W) on [0, 1] to latents in the model's scale, without gradient
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,18 @@ class Severity:
     z_hat: Tensor
     sigma_hat: Tensor
     photo_size: tuple[int, int]
+
+
+class SeverityModel(Protocol):
+    """Whatever tells the severity of photos."""
+
+    def predict(self, photo: Tensor, multiple: int = 1, encode: Encode | None = None) -> Severity:
+        """The severity of photos (B, 3, H, W) on [0, 1] of any size, padded to multiples of ``multiple`` pixels.
+
+        Args:
+            encode: the autoencoder's encoding, for those that need it.
+        """
+        ...
 
 
 class LogSigmaHead(nn.Module):
@@ -95,8 +109,8 @@ class SeverityEncoder(nn.Module):
         return z_hat, self.head(captured[0], z_hat)
 
     @torch.no_grad()
-    def predict(self, photo: Tensor, multiple: int = 1) -> Severity:
-        """The severity of photos (B, 3, H, W) on [0, 1] of any size.
+    def predict(self, photo: Tensor, multiple: int = 1, encode: Encode | None = None) -> Severity:
+        """The severity of photos (B, 3, H, W) on [0, 1] of any size; it encodes by itself, so ``encode`` is not needed.
 
         The photo is padded by reflection to multiples of the autoencoder's factor and of ``multiple`` pixels.
         """

@@ -78,8 +78,8 @@ class Told:
     encoder: Any
     sigma_hat: float
 
-    def predict(self, image: torch.Tensor, multiple: int) -> Severity:
-        self.found = self.encoder.predict(image, multiple)
+    def predict(self, image: torch.Tensor, multiple: int = 1, encode: Any = None) -> Severity:
+        self.found = self.encoder.predict(image, multiple, encode)
         return dataclasses.replace(self.found, sigma_hat=torch.tensor([self.sigma_hat]))
 
 
