@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from .images import centre_crop, read_photo, to_pil
 class PhotoCrops:
     """Photos kept in memory as 8 bit, handed out as random crops.
 
+    Attributes:
+        digest: of the names of the photos and their sizes in bytes: another folder, or a changed one, has another.
+
     Args:
         paths: the photos; those that cannot be read are left out and counted in ``unreadable``.
         size: side of the crops. Smaller photos are enlarged to it.
@@ -30,11 +34,15 @@ class PhotoCrops:
         self.size = size
         self.photos: list[Tensor] = []
         self.unreadable = 0
+        named = hashlib.sha256()
         for path in paths:
             try:
                 self.photos.append(_read(path, size, max_side))
             except AdaptDiffuseError:
                 self.unreadable += 1
+            else:
+                named.update(f"{path.name}\n{path.stat().st_size}\n".encode())
+        self.digest = named.hexdigest()
         if not self.photos:
             raise AdaptDiffuseError(f"None of the {len(paths)} photos could be read.")
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..autoencoder import encode_raw
 from ..degradation import measure
 from ..degradation.families import Family
-from .encoder import SeverityEncoder
+from .checkpoint import AnySeverityEncoder
+from .encoder import Encode
 from .losses import error_variance
+from .refiner import SeverityRefiner
 
 
 @dataclass(frozen=True)
@@ -35,31 +35,94 @@ class SeverityScores:
     latent_rmse: float
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Damaged photos to judge severity encoders by, in parts; what the autoencoder has to do with it is done.
+
+    Attributes:
+        damaged: (B, 3, H, W) on [0, 1].
+        z0: (B, C, h, w) of the good photos, model's scale.
+        encoding: (B, C, h, w) of the damaged photos; None where only encoder copies are judged.
+        level: (B,) of damage.
+    """
+
+    damaged: Tensor
+    z0: Tensor
+    encoding: Tensor | None
+    level: Tensor
+
+
+@dataclass(frozen=True)
+class SeverityErrors:
+    """What a severity encoder said of (n,) photos, and the truth.
+
+    Attributes:
+        level: of damage.
+        sigma_hat, true_error: predicted and true standard deviation of the latent error.
+        mean_square: squared error of z_hat, mean over the latent.
+    """
+
+    level: Tensor
+    sigma_hat: Tensor
+    true_error: Tensor
+    mean_square: Tensor
+
+    def scores(self) -> SeverityScores:
+        return SeverityScores(
+            *correlations(self.sigma_hat, self.level),
+            *correlations(self.sigma_hat, self.true_error),
+            sigma_ratio=float((self.sigma_hat / self.true_error).mean()),
+            latent_rmse=float(self.mean_square.mean().sqrt()),
+        )
+
+
 @torch.no_grad()
-def evaluate(
-    encoder: SeverityEncoder, autoencoder: Any, family: Family, photos: Tensor, seed: int, batch: int = 16
-) -> SeverityScores:
-    """Scores on ``photos`` (n, 3, H, W) on [0, 1], each damaged once by a draw from ``family``."""
+def prepare(
+    encode: Encode, family: Family, photos: Tensor, seed: int, device: torch.device, encoded: bool, batch: int = 16
+) -> list[Judged]:
+    """``photos`` (n, 3, H, W) on [0, 1], each damaged once by a draw from ``family``; kept on the CPU.
+
+    Args:
+        encode: images on ``device`` to latents in the model's scale.
+        encoded: whether the damaged photos are encoded too, as refiners need them.
+    """
     generator = torch.Generator().manual_seed(seed)
-    device = next(encoder.parameters()).device
-    levels, predicted, true, squares = [], [], [], []
+    parts = []
     for part in photos.split(batch):
         count, channels, height, width = part.shape
         degradation, level = family.sample((count, channels, height, width), generator)
         part = part.to(device)
-        z_hat, sigma_hat = encoder(measure(part, degradation, generator))
-        z0 = encoder.space.from_raw(encode_raw(autoencoder, part * 2 - 1))
-        levels.append(level)
-        predicted.append(sigma_hat.double().cpu())
-        true.append(error_variance(z_hat, z0).sqrt().double().cpu())
-        squares.append((z_hat - z0).square().flatten(1).mean(1).double().cpu())
-    level, sigma, error = torch.cat(levels), torch.cat(predicted), torch.cat(true)
-    return SeverityScores(
-        *correlations(sigma, level),
-        *correlations(sigma, error),
-        sigma_ratio=float((sigma / error).mean()),
-        latent_rmse=float(torch.cat(squares).mean().sqrt()),
-    )
+        damaged = measure(part, degradation, generator)
+        encoding = encode(damaged).cpu() if encoded else None
+        parts.append(Judged(damaged.cpu(), encode(part).cpu(), encoding, level))
+    return parts
+
+
+@torch.no_grad()
+def errors_of(encoder: AnySeverityEncoder, judged: list[Judged]) -> SeverityErrors:
+    """What ``encoder`` says of the photos; their sides must be multiples of the autoencoder's factor."""
+    device = next(encoder.parameters()).device
+    columns: list[tuple[Tensor, ...]] = []
+    for part in judged:
+
+        def encode(damaged: Tensor, known: Tensor | None = part.encoding) -> Tensor:
+            assert known is not None, "refiners are judged on photos that were encoded"
+            return known
+
+        found = encoder.predict(part.damaged.to(device), 1, encode)
+        error = found.z_hat.cpu() - part.z0
+        true = error_variance(found.z_hat.cpu(), part.z0).sqrt()
+        columns.append((part.level, found.sigma_hat, true, error.square().flatten(1).mean(1)))
+    return SeverityErrors(*(torch.cat(column).double() for column in zip(*columns, strict=True)))
+
+
+def evaluate(
+    encoder: AnySeverityEncoder, encode: Encode, family: Family, photos: Tensor, seed: int, batch: int = 16
+) -> SeverityScores:
+    """Scores on ``photos`` (n, 3, H, W) on [0, 1], each damaged once by a draw from ``family``."""
+    device = next(encoder.parameters()).device
+    refines = isinstance(encoder, SeverityRefiner)
+    return errors_of(encoder, prepare(encode, family, photos, seed, device, refines, batch)).scores()
 
 
 def correlations(a: Tensor, b: Tensor) -> tuple[float, float]:

@@ -1,119 +1,86 @@
-"""Training a severity encoder: one loop for the command line and, later, for nodes."""
+"""Training a severity encoder: one loop for the command line and the node, and for both architectures."""
 
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..autoencoder import LatentEncoder, encode_raw, latent_space_of
 from ..checkpoints import write_whole
-from ..degradation import measure
 from ..degradation.families import Family, family_to_json
 from ..errors import AdaptDiffuseError
 from ..photo_crops import PhotoCrops
-from .checkpoint import save_severity_encoder
-from .encoder import HeadName, SeverityEncoder
-from .evaluation import SeverityScores, evaluate
-from .losses import LossName, LossTerms, nll_terms, paper_terms
+from .checkpoint import AnySeverityEncoder, save_severity_encoder
+from .evaluation import Judged, SeverityErrors, SeverityScores, errors_of, prepare
+from .losses import LossTerms, nll_terms, paper_terms
+from .ranks import Ranks
+from .replay import Batch, BatchSource, Replay
+from .settings import TrainingSettings, learning_rate
+from .trainee import Trainee
 
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a severity encoder is trained.
-
-    Attributes:
-        steps: number of optimiser steps; the learning rate falls along a cosine to their end.
-        batch: photos per step.
-        learning_rate: of Adam at its highest; the paper uses 1e-4 for 80 000 steps of 32.
-        size: side of the random crops, in pixels.
-        head: "log-sigma" or "paper".
-        loss: "nll" (calibrated) or "paper".
-        lambda_sigma, lambda_image: weights of the sigma term and of an image-space term through the decoder.
-        average: decay of the running average of the weights that is saved.
-        validate_every: steps between validations, each of which saves the checkpoint.
-        seed: of crops, degradations and noise.
-    """
-
-    steps: int = 2000
-    batch: int = 16
-    learning_rate: float = 3e-4
-    size: int = 128
-    head: HeadName = "log-sigma"
-    loss: LossName = "nll"
-    lambda_sigma: float = 0.1
-    lambda_image: float = 0.0
-    average: float = 0.995
-    validate_every: int = 500
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.size < 8 or self.validate_every < 1:
-            raise AdaptDiffuseError("Steps, batch and validate-every must be at least 1, the crop size at least 8.")
-        if not 0 < self.learning_rate < math.inf:
-            raise AdaptDiffuseError(f"The learning rate must be a number above 0, not {self.learning_rate:g}.")
-        if not (0 <= self.lambda_sigma < math.inf and 0 <= self.lambda_image < math.inf):
-            raise AdaptDiffuseError("lambda-sigma and lambda-image must be numbers from 0 on.")
+__all__ = ["Progress", "SeverityTraining", "TrainingSettings", "learning_rate"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a training tells while it runs. ``scores`` is there after a validation."""
+    """What a training tells while it runs. ``scores`` and ``errors`` are there after a validation."""
 
     step: int
     steps: int
     reconstruction: float
     sigma: float
     scores: SeverityScores | None
+    errors: SeverityErrors | None = None
 
 
 class SeverityTraining:
     """A training in progress: ``run`` it, save it, resume it.
 
     Args:
-        autoencoder: a diffusers autoencoder, frozen; its encoder is copied.
+        trainee: the severity encoder, and what it needs of its autoencoder; see ``trainee_of`` and ``refiner_of``.
         family: the degradations to learn.
         train, validation: photos; validation photos are cut at their centre.
         settings: see TrainingSettings.
         out: safetensors file to write; the state to resume from is kept beside it until the training is complete.
-        device: "cpu", "cuda", ...
+        ranks: where several processes train together; the first one validates and writes.
     """
 
     def __init__(
         self,
-        autoencoder: Any,
+        trainee: Trainee,
         family: Family,
         train: PhotoCrops,
         validation: Tensor,
         settings: TrainingSettings,
         out: Path,
-        device: torch.device,
+        ranks: Ranks = Ranks(),  # noqa: B008 (frozen)
     ):
-        # convolutions of few channels run up to twice as fast on a CPU with the channels last
-        self.autoencoder = autoencoder.to(device, memory_format=torch.channels_last)
+        if settings.lambda_image > 0 and trainee.decode is None:
+            raise AdaptDiffuseError("The image-space term needs a decoder, which is not there: set lambda-image to 0.")
+        self.trainee, self.encoder = trainee, trainee.encoder
         self.family, self.train, self.validation = family, train, validation
-        self.settings, self.out, self.device = settings, out, device
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(settings.seed)  # the head's first weights; CUDA generators stay
-            copied = LatentEncoder(copy.deepcopy(autoencoder)).requires_grad_(True)
-            space = latent_space_of(autoencoder)
-            if settings.size % space.factor:
-                raise AdaptDiffuseError(f"The crop size must be a multiple of {space.factor}, not {settings.size}.")
-            self.encoder = SeverityEncoder(copied, space, settings.head)
-            self.encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.settings, self.out, self.ranks = settings, out, ranks
+        self.device = next(self.encoder.parameters()).device
+        self.encoder.requires_grad_(True)
         self.averaged = copy.deepcopy(self.encoder).requires_grad_(False).eval()
         self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=settings.learning_rate)
-        self.generator = torch.Generator()
+        source = BatchSource(
+            train, family, trainee.encode, trainee.refines, settings.lambda_image > 0, settings.batch, settings.seed,
+            self.device,
+        )  # fmt: skip
+        # the pass of an encoder copy costs more than encoding does
+        reuse = settings.reuse if trainee.refines else 1
+        self.batches = Replay(source, reuse, settings.seed, ranks.index, ranks.count)
+        self.judged: list[Judged] | None = None  # the validation photos, encoded
         self.step = 0
         self.whole = True  # False while weights, averages and step belong to different steps
+        self.errors: SeverityErrors | None = None
         self.scores: SeverityScores | None = None
         self.seconds = 0.0
 
@@ -121,7 +88,7 @@ class SeverityTraining:
     def state_file(self) -> Path:
         return self.out.with_suffix(".state.pt")
 
-    def run(self, progress: Callable[[Progress], None]) -> SeverityEncoder:
+    def run(self, progress: Callable[[Progress], None]) -> AnySeverityEncoder:
         """Train to the end, telling ``progress`` after each step; an exception from it, or Ctrl-C, keeps the state."""
         begin = time.monotonic() - self.seconds
         try:
@@ -133,39 +100,31 @@ class SeverityTraining:
                 if validated:
                     self.save()
                 means = (float(terms.reconstruction.detach().mean()), float(terms.sigma.detach().mean()))
-                progress(Progress(self.step, self.settings.steps, *means, self.scores if validated else None))
+                scores, errors = (self.scores, self.errors) if validated else (None, None)
+                progress(Progress(self.step, self.settings.steps, *means, scores, errors))
             if self.scores is None:  # resumed from an interrupt in the last validation
                 self.save()
         except BaseException:
             if self.whole:  # else the last state on disk is the one to go on from
                 self.save_state()
             raise
-        self.state_file.unlink(missing_ok=True)
+        if self.ranks.main:
+            self.state_file.unlink(missing_ok=True)
         return self.averaged
 
     def _one_step(self) -> LossTerms:
         settings = self.settings
-        rng = np.random.default_rng((settings.seed, self.step))
-        photos = self.train.random(settings.batch, rng).to(self.device)
-        self.generator.manual_seed(int(rng.integers(2**62)))
-        count, channels, height, width = photos.shape
-        degradation, _ = self.family.sample((count, channels, height, width), self.generator)
-        damaged = measure(photos, degradation, self.generator)
-        with torch.no_grad():
-            z0 = self.encoder.space.from_raw(encode_raw(self.autoencoder, photos * 2 - 1))
-
+        batch = self.batches(self.step).to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(settings, self.step)
-        z_hat, sigma_hat = self.encoder(damaged)
-        paper = settings.loss == "paper"
-        terms = paper_terms(z_hat, sigma_hat**2, z0) if paper else nll_terms(z_hat, sigma_hat, z0)
-        loss = (terms.reconstruction + settings.lambda_sigma * terms.sigma).mean()
-        if settings.lambda_image > 0:
-            loss = loss + settings.lambda_image * self._image_error(z_hat, photos)
-        if not bool(torch.isfinite(loss)):
-            raise AdaptDiffuseError(f"The training diverged at step {self.step}: use a lower learning rate.")
+        terms, loss = self._loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
+        total = loss.detach().clone()
+        gradients = [weight.grad for weight in self.encoder.parameters() if weight.grad is not None]
+        self.ranks.average([total, *gradients])
+        if not bool(torch.isfinite(total)):
+            raise AdaptDiffuseError(f"The training diverged at step {self.step}: use a lower learning rate.")
         torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
         self.whole = False
         self.optimizer.step()
@@ -176,27 +135,39 @@ class SeverityTraining:
         self.whole = True
         return terms
 
-    def _image_error(self, z_hat: Tensor, photos: Tensor) -> Tensor:
-        image = self.autoencoder.decode(self.encoder.space.to_raw(z_hat)).sample
-        return (image - (photos * 2 - 1)).square().mean()
+    def _loss(self, batch: Batch) -> tuple[LossTerms, Tensor]:
+        settings = self.settings
+        z_hat, sigma_hat = self.trainee.estimate(batch)
+        paper = settings.loss == "paper"
+        terms = paper_terms(z_hat, sigma_hat**2, batch.z0) if paper else nll_terms(z_hat, sigma_hat, batch.z0)
+        loss = (terms.reconstruction + settings.lambda_sigma * terms.sigma).mean()
+        if batch.photos is not None and self.trainee.decode is not None:
+            error = self.trainee.decode(z_hat) - (batch.photos * 2 - 1)
+            loss = loss + settings.lambda_image * error.square().mean()
+        return terms, loss
 
     def save(self) -> None:
         """Validate the averaged weights, write the checkpoint and the state to resume from."""
-        self.scores = evaluate(self.averaged, self.autoencoder, self.family, self.validation, seed=1)
+        if not self.ranks.main:
+            return
+        if self.judged is None:
+            refines = self.trainee.refines
+            self.judged = prepare(self.trainee.encode, self.family, self.validation, 1, self.device, refines)
+        self.errors = errors_of(self.averaged, self.judged)
+        self.scores = self.errors.scores()
         notes = {
             "family": family_to_json(self.family),
             "training": {**asdict(self.settings), "step": self.step, "photos": len(self.train)},
             "validation": {"photos": len(self.validation), **asdict(self.scores)},
         }
-        config = {**self.autoencoder.config, "_class_name": type(self.autoencoder).__name__}
-        save_severity_encoder(self.out, self.averaged, config, notes)
+        save_severity_encoder(self.out, self.averaged, self.trainee.autoencoder_config, notes)
         self.save_state()
 
     def save_state(self) -> None:
+        if not self.ranks.main:
+            return
         state = {
-            "settings": asdict(self.settings),
-            "family": family_to_json(self.family),
-            "space": self.encoder.space.to_json(),
+            **self._identity(),
             "step": self.step,
             "seconds": self.seconds,
             "encoder": self.encoder.state_dict(),
@@ -204,6 +175,16 @@ class SeverityTraining:
             "optimizer": self.optimizer.state_dict(),
         }
         write_whole(self.state_file, lambda partial: torch.save(state, partial))
+
+    def _identity(self) -> dict[str, Any]:
+        """What two trainings have in common when one can go on from the other's state."""
+        return {
+            "settings": {**asdict(self.settings), "steps": 0},  # more of them may be asked for
+            "family": family_to_json(self.family),
+            "space": self.encoder.space.to_json(),
+            "photos": self.train.digest,
+            "ranks": self.ranks.count,
+        }
 
     def resume(self) -> bool:
         """Go on from ``state_file`` where there is one. Every draw follows from the step, so nothing is repeated.
@@ -215,16 +196,16 @@ class SeverityTraining:
             return False
         try:
             state = torch.load(self.state_file, map_location=self.device, weights_only=True)
-            same = {**state["settings"], "steps": 0} == {**asdict(self.settings), "steps": 0}
-            same = same and state["family"] == family_to_json(self.family)
-            same = same and state["space"] == self.encoder.space.to_json()
+            different = [key for key, value in self._identity().items() if state[key] != value]
         except Exception as error:
             raise AdaptDiffuseError(
                 f"{self.state_file} cannot be resumed from ({type(error).__name__}); delete it to start anew."
             ) from error
-        if not same:
+        if different:
+            names = {"space": "latent space", "photos": "photos", "ranks": "number of processes"}
+            what = names.get(different[0], "settings")
             raise AdaptDiffuseError(
-                f"{self.state_file} belongs to a training with other settings; use its settings, another --out, "
+                f"{self.state_file} belongs to a training with other {what}; use its {what}, another --out, "
                 "or delete it to start anew."
             )
         self.encoder.load_state_dict(state["encoder"])
@@ -232,10 +213,3 @@ class SeverityTraining:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
         return True
-
-
-def learning_rate(settings: TrainingSettings, step: int) -> float:
-    """A short rise over 50 steps, then a cosine down to a fiftieth of the highest rate at the last step."""
-    rise = min(1.0, (step + 1) / 50)
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))
-    return settings.learning_rate * rise * max(0.02, fall)

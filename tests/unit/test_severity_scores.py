@@ -13,6 +13,11 @@ from adapt_diffuse.severity.evaluation import correlations, evaluate
 from adapt_diffuse.severity.losses import error_variance, nll_terms, paper_terms
 from tests.models import drawn_batch, tiny_severity_encoder
 
+
+def encode_of(encoder, autoencoder):
+    return lambda image: encoder.space.from_raw(encode_raw(autoencoder, image * 2 - 1))
+
+
 # Losses
 
 
@@ -89,7 +94,7 @@ def test_a_correlation_with_nothing_is_nan(other):
 def test_scores_follow_from_their_definition():
     encoder, autoencoder = tiny_severity_encoder()
     family = GaussianBlurFamily(2.0, 2.0, 0.0)
-    scores = evaluate(encoder, autoencoder, family, drawn_batch(5), seed=0)
+    scores = evaluate(encoder, encode_of(encoder, autoencoder), family, drawn_batch(5), seed=0)
     z_hat, sigma_hat = encoder(GaussianBlur(2.0)(drawn_batch(5)))
     with torch.no_grad():
         z0 = encoder.space.from_raw(encode_raw(autoencoder, drawn_batch(5) * 2 - 1))
@@ -101,6 +106,12 @@ def test_scores_follow_from_their_definition():
 
 def test_scores_follow_from_the_seed():
     encoder, autoencoder = tiny_severity_encoder()
-    first = evaluate(encoder, autoencoder, GaussianBlurFamily(), drawn_batch(4), seed=1)
-    assert first.latent_rmse == evaluate(encoder, autoencoder, GaussianBlurFamily(), drawn_batch(4), seed=1).latent_rmse
-    assert first.latent_rmse != evaluate(encoder, autoencoder, GaussianBlurFamily(), drawn_batch(4), seed=2).latent_rmse
+    first = evaluate(encoder, encode_of(encoder, autoencoder), GaussianBlurFamily(), drawn_batch(4), seed=1)
+    assert (
+        first.latent_rmse
+        == evaluate(encoder, encode_of(encoder, autoencoder), GaussianBlurFamily(), drawn_batch(4), seed=1).latent_rmse
+    )
+    assert (
+        first.latent_rmse
+        != evaluate(encoder, encode_of(encoder, autoencoder), GaussianBlurFamily(), drawn_batch(4), seed=2).latent_rmse
+    )

@@ -17,6 +17,7 @@ from adapt_diffuse.degradation.families import DownscaleFamily, GaussianBlurFami
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.image_models import ImageModel
 from adapt_diffuse.photo_crops import PhotoCrops
+from adapt_diffuse.severity.trainee import trainee_of
 from adapt_diffuse.severity.training import SeverityTraining, TrainingSettings
 from tests.command_line import names
 from tests.models import draw_photos, drawn_batch, tiny_autoencoder
@@ -164,15 +165,10 @@ def test_it_sees_what_a_severity_encoder_sees(make, tmp_path, crops):
     training.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     training.run(lambda step, loss: None)
     common = {"steps": 4, "batch": 2, "size": 16, "validate_every": 4}
-    severity = SeverityTraining(
-        tiny_autoencoder("AutoencoderDC"),
-        training.family,
-        crops,
-        crops.centres(),
-        TrainingSettings(**common),
-        tmp_path / "severity.safetensors",
-        torch.device("cpu"),
-    )
+    settings = TrainingSettings(**common)
+    trainee = trainee_of(tiny_autoencoder("AutoencoderDC"), settings, torch.device("cpu"))
+    out = tmp_path / "severity.safetensors"
+    severity = SeverityTraining(trainee, training.family, crops, crops.centres(), settings, out)
     theirs = []
     severity.encoder.register_forward_pre_hook(lambda _, inputs: theirs.append(inputs[0].clone()))
     severity.run(lambda progress: None)
