@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import AdaptDiffuseError
+from .comfy_refusals import USE_DECODER, check_weights, compiled, refuse
 
 PACKAGE = __name__.rpartition(".hosts.")[0] + "."
-USE_DECODER = "Set the solver's 'through' to decoder, which works with every model."
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+COMPILED = "torch.compile"  # the host's name of the wrapper that puts a compiled network in the model's place
+# networks that leave their activations as they are; for all others a copy is made of each
+NEVER_IN_PLACE = ("UNetModel", "OpenAISignatureMMDITWrapper", "HostUNet")
 # what the host hangs on layers to offload, patch and cast them; a copy starts without
 HOST_STATE = [
     "comfy_cast_weights",
@@ -46,12 +50,15 @@ def plain_copy(module: nn.Module) -> Any:
     Raises:
         AdaptDiffuseError: weights that are quantised or not in memory.
     """
+    check_weights(module, "Load its full-precision version.")
     memo: dict[int, Any] = {}
     for layer in module.modules():
         for name in (*HOST_STATE, *SHARED_STATE):
             if name in vars(layer):
                 memo[id(vars(layer)[name])] = vars(layer)[name]
-    check_weights(module)
+    for layer in module.modules():
+        if compiled(layer):  # compiled code would go on to use the shared weights
+            memo[id(layer)] = copy.deepcopy(layer._orig_mod, memo)
     copied = copy.deepcopy(module, memo)
     for layer in copied.modules():
         for name in HOST_STATE:
@@ -63,17 +70,6 @@ def plain_copy(module: nn.Module) -> Any:
             if buffer is not None and buffer.is_inference():
                 layer._buffers[name] = buffer.clone()
     return copied.requires_grad_(False).eval()
-
-
-def check_weights(module: nn.Module) -> None:
-    for parameter in module.parameters():
-        if parameter.is_meta:
-            raise AdaptDiffuseError(f"The weights of {type(module).__name__} are not in memory yet. {USE_DECODER}")
-        if parameter.dtype not in FLOATS or type(parameter.data) is not Tensor:
-            raise AdaptDiffuseError(
-                f"The weights of {type(module).__name__} are quantised ({type(parameter.data).__name__}, "
-                f"{parameter.dtype}): no gradient passes them. {USE_DECODER}"
-            )
 
 
 def independent_denoiser(model: Any, extra_args: dict[str, Any]) -> tuple[Any, dict[str, Any], Any]:
@@ -97,13 +93,13 @@ def independent_denoiser(model: Any, extra_args: dict[str, Any]) -> tuple[Any, d
     refuse(guider, patcher, shared, extra_args)
     if patcher.is_dynamic():
         network = static_clone(patcher)
-        network.model.current_patcher = network
     else:
         size = comfy.model_management.module_size(shared)
         # the model itself must stay: unloading would take its LoRAs off before they are copied
         staying = [entry for entry in comfy.model_management.current_loaded_models if entry.model is patcher]
         comfy.model_management.free_memory(1.1 * size, patcher.load_device, keep_loaded=staying)
         network = comfy.model_patcher.ModelPatcher(plain_copy(shared), patcher.load_device, patcher.offload_device)
+        network.weight_wrapper_patches = dict(getattr(patcher, "weight_wrapper_patches", {}))
 
     own_guider = copy.copy(guider)
     own_guider.inner_model = network.model
@@ -115,34 +111,54 @@ def independent_denoiser(model: Any, extra_args: dict[str, Any]) -> tuple[Any, d
     arguments = fresh(extra_args)
     options = arguments.setdefault("model_options", {}).setdefault("transformer_options", {})
     options["optimized_attention_override"] = differentiable_attention
-    return own_model, arguments, network
+    options.get("wrappers", {}).get("apply_model", {}).pop(COMPILED, None)
+
+    def call(x: Tensor, sigma: Tensor, **more: Any) -> Tensor:
+        with differentiable_kernels(), kept_activations(network.model):
+            return own_model(x, sigma, **more)
+
+    return call, arguments, network
 
 
-def refuse(guider: Any, patcher: Any, shared: Any, extra_args: dict[str, Any]) -> None:
-    """Raise AdaptDiffuseError for every known way in which the denoiser's gradient would be wrong without a sign."""
-    options = {**getattr(guider, "model_options", {}), **extra_args.get("model_options", {})}
-    if "multigpu_clones" in options:
-        raise AdaptDiffuseError(f"The model runs on several GPUs, without gradients. {USE_DECODER}")
-    if any("hooks" in cond for conds in getattr(guider, "conds", {}).values() for cond in conds):
-        raise AdaptDiffuseError(f"The conditioning changes the model's weights on the way (hooks). {USE_DECODER}")
-    if any(isinstance(value, nn.Module) and value is not shared for value in vars(guider).values()):
-        raise AdaptDiffuseError(f"The guider uses a second model. {USE_DECODER}")
-    if "gguf" in type(patcher).__name__.lower():
-        raise AdaptDiffuseError(f"The model is quantised (GGUF): no gradient passes it. {USE_DECODER}")
-    if patcher.is_dynamic():
-        return
-    devices = {parameter.device.type for parameter in shared.parameters()}
-    if getattr(shared, "model_lowvram", False) or devices != {torch.device(patcher.load_device).type}:
-        raise AdaptDiffuseError(f"The model does not fit the GPU's memory and is loaded in part. {USE_DECODER}")
-    check_weights(shared)
+@contextlib.contextmanager
+def differentiable_kernels() -> Iterator[None]:
+    """The host's own switch for training: of its fused kernels (rotary embeddings, norms) few have a backward pass."""
+    import comfy.model_management
+
+    before = getattr(comfy.model_management, "in_training", False)
+    comfy.model_management.in_training = True
+    try:
+        yield
+    finally:
+        comfy.model_management.in_training = before
+
+
+def kept_activations(shared: Any) -> contextlib.AbstractContextManager[Any]:
+    """What the backward pass will read is copied, where a network goes on to write into its activations (Flux does)."""
+    if type(shared.diffusion_model).__name__ in NEVER_IN_PLACE:
+        return contextlib.nullcontext()
+    weights = {parameter.untyped_storage().data_ptr() for parameter in shared.parameters()}
+
+    def pack(saved: Tensor) -> Tensor:
+        return saved if saved.untyped_storage().data_ptr() in weights else saved.detach().clone()
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved)
 
 
 def static_clone(patcher: Any) -> Any:
-    """The model read once more into plain memory, for hosts with dynamic VRAM."""
+    """The model read once more into plain memory, for hosts with dynamic VRAM; not loaded yet.
+
+    Raises:
+        AdaptDiffuseError: it cannot be read again, or is quantised.
+    """
     try:
-        return patcher.clone(disable_dynamic=True, force_deepcopy=True)
+        again = patcher.clone(disable_dynamic=True, force_deepcopy=True)
     except (RuntimeError, TypeError) as error:
         raise AdaptDiffuseError(f"This model cannot be loaded outside dynamic VRAM ({error}). {USE_DECODER}") from error
+    check_weights(again.model, USE_DECODER)
+    again.object_patches = {key: value for key, value in again.object_patches.items() if not compiled(value)}
+    again.model.current_patcher = again
+    return again
 
 
 def differentiable_attention(attention: Any, *args: Any, **kwargs: Any) -> Tensor:

@@ -55,6 +55,8 @@ def is_flow(sampling: Any) -> bool:
     unknown = [getattr(comfy.model_sampling, name, None) for name in ("IMG_TO_IMG", "IMG_TO_IMG_FLOW")]
     if isinstance(sampling, tuple(kind for kind in unknown if kind is not None)):
         raise AdaptDiffuseError("This is an image-to-image model, not a diffusion prior: connect another MODEL.")
+    if getattr(sampling, "noise_scale", 1.0) != 1:
+        raise AdaptDiffuseError("This model's noise is not of standard deviation 1: connect another MODEL.")
     return isinstance(sampling, comfy.model_sampling.CONST)
 
 
