@@ -65,6 +65,13 @@ class PhotoCrops:
         return torch.stack([centre_crop(photo, self.size) for photo in self.photos]).float() / 255
 
 
+def held_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Photos to train on, and every twentieth to validate on; a single photo does both."""
+    validation = list(paths[::20])
+    chosen = set(validation)
+    return [path for path in paths if path not in chosen] or validation, validation
+
+
 def _read(path: Path, size: int, max_side: int) -> Tensor:
     image = to_pil(read_photo(path))
     scale = min(1.0, max_side / max(image.size))

@@ -18,7 +18,7 @@ from ..checkpoints import device_of
 from ..degradation.families import FAMILIES, Family, family_from_json
 from ..errors import AdaptDiffuseError
 from ..images import find_photos
-from ..photo_crops import PhotoCrops
+from ..photo_crops import PhotoCrops, held_out
 from ..severity.evaluation import SeverityScores
 from ..severity.ranks import launched_ranks
 from ..severity.settings import Architecture
@@ -153,14 +153,13 @@ def load_crops(args: argparse.Namespace, settings: TrainingSettings) -> tuple[Ph
     """Training and validation photos; without a validation folder every twentieth photo is set aside."""
     paths = find_photos(args.images)
     if args.validation:
-        held_out = find_photos(args.validation)
+        validation = find_photos(args.validation)
     else:
-        held_out = paths[::20]
-        paths = [path for path in paths if path not in set(held_out)] or held_out
+        paths, validation = held_out(paths)
     train = PhotoCrops(paths, settings.size)
     if train.unreadable:
         print(f"{train.unreadable} of {len(paths)} photos could not be read and are left out.", file=sys.stderr)
-    return train, PhotoCrops(held_out, settings.size)
+    return train, PhotoCrops(validation, settings.size)
 
 
 def describe(scores: SeverityScores) -> str:

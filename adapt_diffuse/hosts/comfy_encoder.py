@@ -13,6 +13,7 @@ from ..errors import AdaptDiffuseError
 from ..latent_space import PATTERN_SIZE, LatentSpace, test_pattern
 from ..severity import Severity, load_severity_encoder
 from ..severity.checkpoint import AnySeverityEncoder
+from .comfy_model import HostAutoencoder
 
 NUMBERS_PER_PIXEL = 800  # that the encoder keeps alive at once; generous
 
@@ -76,23 +77,44 @@ def raw_encode(vae: Any) -> Callable[[Tensor], Tensor]:
     return encode
 
 
-def host_latent_space(vae: Any, latent_format: Any) -> LatentSpace:
-    """The latent space of the host's ``vae`` in the scale of a model with ``latent_format``.
+def host_latent_space(vae: Any, model: Any | None = None) -> LatentSpace:
+    """The latent space of the host's ``vae``, in the scale of ``model``, or in its own where it knows one.
 
     Raises:
-        AdaptDiffuseError: a model that scales its latents other than by one factor and one shift, or a VAE that is
-            not one of images.
+        AdaptDiffuseError: a VAE that is not one of images, or not the model's; a scale that is not known, or is not
+            one factor and one shift.
     """
     raw = raw_encode(vae)(test_pattern())
     if raw.ndim != 4 or len(raw) != 1 or PATTERN_SIZE % raw.shape[2] or raw.shape[2] != raw.shape[3]:
         raise AdaptDiffuseError("This VAE is not one for single images: connect the VAE that belongs to the model.")
-    if raw.shape[1] != latent_format.latent_channels:
-        raise AdaptDiffuseError(
-            f"The VAE makes latents of {raw.shape[1]} channels, but the model has {latent_format.latent_channels}: "
-            "connect the VAE that belongs to the model."
-        )
-    scale, shift = scale_and_shift(latent_format, raw)
+    if model is None:
+        scale, shift = own_scale_and_shift(vae)
+    else:
+        latent_format = model.get_model_object("latent_format")
+        if raw.shape[1] != latent_format.latent_channels:
+            raise AdaptDiffuseError(
+                f"The VAE makes latents of {raw.shape[1]} channels, but the model has "
+                f"{latent_format.latent_channels}: connect the VAE that belongs to the model."
+            )
+        scale, shift = scale_and_shift(latent_format, raw)
     return LatentSpace.measure(lambda image: raw, scale, shift, PATTERN_SIZE // raw.shape[2])
+
+
+def own_scale_and_shift(vae: Any) -> tuple[float, float]:
+    """Scale and shift of a VAE that knows them: a tiny one, or one of a diffusers folder.
+
+    Raises:
+        AdaptDiffuseError: it does not.
+    """
+    network = vae.first_stage_model
+    if hasattr(network, "vae_scale") and hasattr(network, "vae_shift"):
+        return round(float(network.vae_scale), 6), round(float(network.vae_shift), 6)
+    if isinstance(network, HostAutoencoder):
+        config: Any = network.autoencoder.config
+        return float(config.get("scaling_factor") or 1.0), float(config.get("shift_factor") or 0.0)
+    raise AdaptDiffuseError(
+        "This VAE does not say how its model scales latents: connect the diffusion model to the input 'model' too."
+    )
 
 
 def scale_and_shift(latent_format: Any, raw: Tensor) -> tuple[float, float]:

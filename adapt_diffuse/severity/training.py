@@ -205,8 +205,8 @@ class SeverityTraining:
             names = {"space": "latent space", "photos": "photos", "ranks": "number of processes"}
             what = names.get(different[0], "settings")
             raise AdaptDiffuseError(
-                f"{self.state_file} belongs to a training with other {what}; use its {what}, another --out, "
-                "or delete it to start anew."
+                f"{self.state_file} belongs to a training with other {what}; use its {what}, write to another "
+                "file, or delete it to start anew."
             )
         self.encoder.load_state_dict(state["encoder"])
         self.averaged.load_state_dict(state["averaged"])
