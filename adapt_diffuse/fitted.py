@@ -78,7 +78,7 @@ class FittedPass:
         Raises:
             AdaptDiffuseError: the smallest tile does not fit.
         """
-        if torch.is_grad_enabled() and source.requires_grad:
+        if differentiated(source):
             return _Guided.apply(source, self)
         return self.attempt(source, False, lambda rung: self.forward(source, rung))
 
@@ -168,6 +168,11 @@ class FittedPass:
             probe = source.new_zeros(1, source.shape[1], side, side)
             self._kept_bytes = WITH_GRADIENT * kept_bytes(self.run, probe, self.network) / PROBE**2
         return self._kept_bytes
+
+
+def differentiated(source: Tensor) -> bool:
+    """Whether a gradient with respect to ``source`` will be asked for."""
+    return torch.is_grad_enabled() and source.requires_grad
 
 
 class _Guided(torch.autograd.Function):

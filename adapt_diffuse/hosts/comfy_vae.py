@@ -1,15 +1,19 @@
-"""A copy of the host's VAE that gradients can pass, decoder and encoder."""
+"""A copy of the host's VAE that gradients can pass, decoder and encoder, in the memory that there is."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
+from ..fitted import FittedPass, differentiated
+from ..memory import out_of_memory
+from ..tiling import Units
 from .comfy_copy import fresh, plain_copy
 
 
@@ -21,6 +25,7 @@ class VaeCopy:
     Args:
         vae: the host's VAE object.
         latent_format: of the model.
+        tile: side of the tiles in pixels; 0 takes what the free memory bears, see ``FittedPass``.
 
     Attributes:
         network: the copy.
@@ -29,30 +34,67 @@ class VaeCopy:
         AdaptDiffuseError: a VAE that is none of single images, or whose image values have another convention.
     """
 
-    def __init__(self, vae: Any, latent_format: Any):
+    def __init__(self, vae: Any, latent_format: Any, tile: int = 0):
         if getattr(vae, "first_stage_model", None) is None or getattr(vae, "latent_dim", 2) != 2:
             raise AdaptDiffuseError("This VAE is not one for single images: connect the VAE that belongs to the model.")
         self._input, self._output = straight_line(vae.process_input), straight_line(vae.process_output)
         self._format = normal_format(latent_format)
         self.network = without_sampling(plain_copy(vae.first_stage_model).float())
         self._device = vae.device
+        factor, machine = int(vae.spacial_compression_decode()), HostMachine(vae.device)
+        self._decoder = FittedPass(self._decode, self.network, Units(1, factor), machine, "decoder", tile)
+        self._encoder = FittedPass(self._encode, self.network, Units(factor, 1), machine, "encoder", tile)
 
     def decode(self, z0: Tensor) -> Tensor:
-        """(B, 3, H, W) on [0, 1], not clamped. Raises AdaptDiffuseError where the gradient is lost."""
+        """(B, 3, H, W) on [0, 1], not clamped. Raises AdaptDiffuseError where the gradient is lost, or memory ends."""
         raw = self._format.process_out(z0).to(self._device, torch.float32)
-        scale, offset = self._output
-        image = self.network.decode(raw) * scale + offset
-        if z0.requires_grad and not image.requires_grad:
-            raise AdaptDiffuseError("The gradient is lost inside this VAE's decoder: use another VAE.")
-        return image.to(z0.device)
+        return self._decoder(raw).to(z0.device)
 
     def encode(self, image: Tensor) -> Tensor:
         """The latent (the mean, of a distribution) of (B, 3, H, W) on [0, 1]. Errors as in ``decode``."""
+        return self._format.process_in(self._encoder(image.to(self._device, torch.float32))).to(image)
+
+    def _decode(self, raw: Tensor) -> Tensor:
+        scale, offset = self._output
+        image = self.network.decode(raw) * scale + offset
+        if differentiated(raw) and not image.requires_grad:
+            raise AdaptDiffuseError("The gradient is lost inside this VAE's decoder: use another VAE.")
+        return image
+
+    def _encode(self, image: Tensor) -> Tensor:
         scale, offset = self._input
-        raw = self.network.encode(image.to(self._device, torch.float32) * scale + offset)
-        if image.requires_grad and not raw.requires_grad:
+        raw = self.network.encode(image * scale + offset)
+        if differentiated(image) and not raw.requires_grad:
             raise AdaptDiffuseError("The gradient is lost inside this VAE's encoder: take LDPS, or use another VAE.")
-        return self._format.process_in(raw).to(image)
+        return raw
+
+
+@dataclass(frozen=True)
+class HostMachine:
+    """The memory of a device as the host manages it."""
+
+    device: torch.device
+
+    def free(self) -> float:
+        import comfy.model_management
+
+        return float(comfy.model_management.get_free_memory(self.device))
+
+    def ran_out(self, error: Exception) -> bool:
+        import comfy.model_management
+
+        known = getattr(comfy.model_management, "is_oom", None)  # hosts from v0.26 on know more errors that mean it
+        return out_of_memory(error) or bool(known and known(error))
+
+    def release(self) -> None:
+        import comfy.model_management
+
+        comfy.model_management.soft_empty_cache()
+
+    def check(self) -> None:
+        import comfy.model_management
+
+        comfy.model_management.throw_exception_if_processing_interrupted()
 
 
 def straight_line(convert: Callable[[Tensor], Tensor]) -> tuple[float, float]:

@@ -14,14 +14,19 @@ from ..autoencoder import (
     encode_raw,
     latent_channels,
     latent_space_of,
+    load_autoencoder,
     model_autoencoder,
     read_config,
 )
 from ..checkpoints import load_diffusers_weights
 from ..errors import AdaptDiffuseError
+from ..fitted import FittedPass, differentiated
+from ..guidance_vae import Agreement, compare
 from ..latent_space import LatentSpace
+from ..memory import LocalMachine
 from ..prior import PREDICTIONS, over_image, posterior_mean, timestep_of, unknown_prediction
 from ..schedule import vp_sigmas
+from ..tiling import Units
 
 HEADS = "attention_heads"  # our key of a UNet2DModel's config.json
 
@@ -34,9 +39,25 @@ class DiffusersPrior:
         unet: diffusers UNet2DModel.
         alphas_cumprod: (n,) of the schedule it was trained on.
         prediction: "epsilon", "v_prediction" or "sample".
+        guidance: a second, smaller autoencoder of the same latent space, in place of the first in gradients only.
+        tile: side in pixels of the tiles that autoencoders run in; 0 takes what the free memory bears.
+
+    Attributes:
+        agreement: how much the second autoencoder is like the first; None without one.
+
+    Raises:
+        AdaptDiffuseError: parts that do not belong together.
     """
 
-    def __init__(self, autoencoder: Any, unet: Any, alphas_cumprod: Tensor, prediction: str):
+    def __init__(
+        self,
+        autoencoder: Any,
+        unet: Any,
+        alphas_cumprod: Tensor,
+        prediction: str,
+        guidance: Any = None,
+        tile: int = 0,
+    ):
         if unet.config.in_channels != latent_channels(autoencoder):
             raise AdaptDiffuseError(
                 f"The UNet takes {unet.config.in_channels} channels but the autoencoder's latents have "
@@ -46,13 +67,28 @@ class DiffusersPrior:
             raise unknown_prediction(prediction)
         self.autoencoder, self.unet, self.prediction = autoencoder, unet, prediction
         self.space: LatentSpace = latent_space_of(autoencoder)
+        self._codec = FittedAutoencoder(autoencoder, self.space, tile)
+        self._guide = self._codec
+        self.agreement: Agreement | None = None
+        if guidance is not None:
+            self._guide = FittedAutoencoder(guidance, latent_space_of(guidance), tile)
+            self.agreement = compare(self._codec, self._guide)
         self._sigmas = vp_sigmas(alphas_cumprod.double())
 
     @classmethod
-    def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> DiffusersPrior:
+    def load(
+        cls,
+        folder: str | Path,
+        device: torch.device | str = "cpu",
+        guidance: str | Path | None = None,
+        tile: int = 0,
+    ) -> DiffusersPrior:
         """The model in ``folder``, float32, frozen, on ``device``.
 
         It holds unet, scheduler and vae or vqvae; a model of pixels has a model_index.json that names no autoencoder.
+
+        Args:
+            guidance: folder of the smaller autoencoder.
 
         Raises:
             AdaptDiffuseError: something is missing, truncated or of an unsupported kind.
@@ -66,9 +102,11 @@ class DiffusersPrior:
         prediction = scheduler.get("prediction_type", "epsilon")
         # convolutions of few channels run up to twice as fast on a CPU with the channels last
         layout = torch.channels_last
-        autoencoder.to(device, memory_format=layout)  # type: ignore[call-overload]
-        unet.to(device, memory_format=layout)
-        return cls(autoencoder, unet, alphas_cumprod_of(scheduler), prediction)
+        guide = None if guidance is None else load_autoencoder(guidance)
+        for module in (autoencoder, unet, guide):
+            if module is not None:
+                module.to(device, memory_format=layout)  # type: ignore[call-overload]
+        return cls(autoencoder, unet, alphas_cumprod_of(scheduler), prediction, guide, tile)
 
     @property
     def sigmas(self) -> Tensor:
@@ -90,10 +128,36 @@ class DiffusersPrior:
         return posterior_mean(x, sigma, output.to(x), self.prediction)
 
     def encode(self, image: Tensor) -> Tensor:
+        return (self._guide if differentiated(image) else self._codec).encode(image)
+
+    def decode(self, z0: Tensor) -> Tensor:
+        return (self._guide if differentiated(z0) else self._codec).decode(z0)
+
+
+class FittedAutoencoder:
+    """A diffusers autoencoder between images on [0, 1] and latents in the model's scale, in the memory that there is.
+
+    Args:
+        tile: side of the tiles in pixels; 0 takes what the free memory bears, see ``FittedPass``.
+    """
+
+    def __init__(self, autoencoder: Any, space: LatentSpace, tile: int = 0):
+        self.autoencoder, self.space = autoencoder, space
+        machine = LocalMachine(next(autoencoder.parameters()).device)
+        self._decoder = FittedPass(self._decode, autoencoder, Units(1, space.factor), machine, "decoder", tile)
+        self._encoder = FittedPass(self._encode, autoencoder, Units(space.factor, 1), machine, "encoder", tile)
+
+    def encode(self, image: Tensor) -> Tensor:
+        return self._encoder(image)
+
+    def decode(self, z0: Tensor) -> Tensor:
+        return self._decoder(z0)
+
+    def _encode(self, image: Tensor) -> Tensor:
         parameter = next(self.autoencoder.parameters())
         return self.space.from_raw(encode_raw(self.autoencoder, (image * 2 - 1).to(parameter))).to(image)
 
-    def decode(self, z0: Tensor) -> Tensor:
+    def _decode(self, z0: Tensor) -> Tensor:
         parameter = next(self.autoencoder.parameters())
         return (decode_raw(self.autoencoder, self.space.to_raw(z0).to(parameter)).to(z0) + 1) / 2
 
