@@ -10,6 +10,7 @@ from .load import LoadDiffusers, LoadSeverityEncoder, offer_sample_photo, regist
 from .severity import EncodeSeverity, SetSeverity
 from .solvers import DPSNode, GMLDPSNode, LDPSNode, PSLDNode, ReSampleNode
 from .start import StartTime
+from .train import TrainSeverityEncoder
 
 
 class AdaptDiffuseExtension(ComfyExtension):
@@ -40,4 +41,5 @@ class AdaptDiffuseExtension(ComfyExtension):
             DPSNode,
             DecodeRestoration,
             Measure,
+            TrainSeverityEncoder,
         ]

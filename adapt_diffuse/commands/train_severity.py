@@ -75,7 +75,7 @@ def parse_family(text: str, noise_std: float) -> Family:
     for option in filter(None, options.split(",")):
         key, _, value = option.partition("=")
         try:
-            values[key] = float(value)
+            values[key.strip()] = float(value)
         except ValueError:
             raise AdaptDiffuseError(f"'{option}' in '{text}' should be key=number.") from None
     return family_from_json(values)

@@ -20,7 +20,7 @@ NODES = {
     "AdaptDiffuseMissingPixels", "AdaptDiffuseApplyDegradation", "AdaptDiffuseEncodeSeverity",
     "AdaptDiffuseSetSeverity", "AdaptDiffuseStartTime", "AdaptDiffuseInvertToStart", "AdaptDiffuseLDPS",
     "AdaptDiffuseGMLDPS", "AdaptDiffusePSLD", "AdaptDiffuseReSample", "AdaptDiffuseDPS",
-    "AdaptDiffuseDecodeRestoration", "AdaptDiffuseMeasure",
+    "AdaptDiffuseDecodeRestoration", "AdaptDiffuseMeasure", "AdaptDiffuseTrainSeverity",
 }  # fmt: skip
 
 
