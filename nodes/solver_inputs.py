@@ -72,12 +72,43 @@ def batch_input() -> Any:
     )
 
 
+def decoder_inputs() -> list[Any]:
+    """How the VAE's gradient fits the memory. The last inputs of a solver: saved workflows hold widgets by position."""
+    return [
+        io.Vae.Input(
+            "guidance_vae",
+            optional=True,
+            tooltip="A tiny autoencoder of the same model family (taesd, taesdxl, taesd3, taef1: in the core node Load "
+            "VAE). It takes the VAE's place while the picture is pulled to the photo: many times faster and in little "
+            "memory, slightly less exact. The finished picture is still decoded by the VAE.",
+        ),
+        io.Int.Input(
+            "tile",
+            default=0,
+            min=0,
+            max=8192,
+            step=64,
+            optional=True,
+            advanced=True,
+            tooltip="Side of the tiles, in pixels, in which the VAE works on large photos. 0 finds out what the memory "
+            "bears, and halves it when that was too much. Smaller needs less memory and is slower; below 256, colours "
+            "may drift from tile to tile.",
+        ),
+    ]
+
+
 def sampler_output() -> list[Any]:
     return [io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustomAdvanced.")]
 
 
 def sampler_of(
-    solver: Solver, image: torch.Tensor, degradation: Any, vae: Any, latent: dict[str, Any] | None
+    solver: Solver,
+    image: torch.Tensor,
+    degradation: Any,
+    vae: Any,
+    latent: dict[str, Any] | None,
+    guidance_vae: Any = None,
+    tile: int = 0,
 ) -> io.NodeOutput:
     """The SAMPLER that runs ``solver`` on the photos of ``image`` that ``latent`` belongs to (all, without one)."""
     indices = (latent or {}).get("batch_index")
@@ -90,4 +121,4 @@ def sampler_of(
                     f"{len(measurement.y)}: connect the photos that went into Encode Severity."
                 )
             measurement = measurement.select(torch.tensor(indices))
-    return io.NodeOutput(guided_sampler(solver, measurement, vae, indices))
+    return io.NodeOutput(guided_sampler(solver, measurement, vae, indices, guidance_vae, tile))

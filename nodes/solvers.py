@@ -9,7 +9,16 @@ from comfy_api.latest import io
 
 from ..adapt_diffuse.solvers import DPS, GMLDPS, LDPS, PSLD, ReSample
 from ..adapt_diffuse.solvers.psld import linear
-from .solver_inputs import ALIASES, batch_input, form_inputs, sampler_of, sampler_output, step_size, wires_in
+from .solver_inputs import (
+    ALIASES,
+    batch_input,
+    decoder_inputs,
+    form_inputs,
+    sampler_of,
+    sampler_output,
+    step_size,
+    wires_in,
+)
 from .wires import CATEGORY
 
 
@@ -31,6 +40,7 @@ class LDPSNode(io.ComfyNode):
                 ),
                 *form_inputs(),
                 batch_input(),
+                *decoder_inputs(),
             ],
             outputs=sampler_output(),
         )
@@ -45,8 +55,11 @@ class LDPSNode(io.ComfyNode):
         through: str,
         normalise: bool,
         latent: dict[str, Any] | None = None,
+        guidance_vae: Any = None,
+        tile: int = 0,
     ) -> io.NodeOutput:
-        return sampler_of(LDPS(eta, through, normalise), image, degradation, vae, latent)  # type: ignore[arg-type]
+        solver = LDPS(eta, through, normalise)  # type: ignore[arg-type]
+        return sampler_of(solver, image, degradation, vae, latent, guidance_vae, tile)
 
 
 class GMLDPSNode(io.ComfyNode):
@@ -77,6 +90,7 @@ class GMLDPSNode(io.ComfyNode):
                 ),
                 *form_inputs(),
                 batch_input(),
+                *decoder_inputs(),
             ],
             outputs=sampler_output(),
         )
@@ -92,9 +106,11 @@ class GMLDPSNode(io.ComfyNode):
         through: str,
         normalise: bool,
         latent: dict[str, Any] | None = None,
+        guidance_vae: Any = None,
+        tile: int = 0,
     ) -> io.NodeOutput:
         solver = GMLDPS(eta, gamma, through, normalise)  # type: ignore[arg-type]
-        return sampler_of(solver, image, degradation, vae, latent)
+        return sampler_of(solver, image, degradation, vae, latent, guidance_vae, tile)
 
 
 class PSLDNode(io.ComfyNode):
@@ -124,6 +140,7 @@ class PSLDNode(io.ComfyNode):
                 ),
                 *form_inputs(),
                 batch_input(),
+                *decoder_inputs(),
             ],
             outputs=sampler_output(),
         )
@@ -139,10 +156,12 @@ class PSLDNode(io.ComfyNode):
         through: str,
         normalise: bool,
         latent: dict[str, Any] | None = None,
+        guidance_vae: Any = None,
+        tile: int = 0,
     ) -> io.NodeOutput:
         linear(degradation)  # refuse now, not after the first step
         solver = PSLD(eta, gamma, through, normalise)  # type: ignore[arg-type]
-        return sampler_of(solver, image, degradation, vae, latent)
+        return sampler_of(solver, image, degradation, vae, latent, guidance_vae, tile)
 
 
 class ReSampleNode(io.ComfyNode):
@@ -209,6 +228,7 @@ class ReSampleNode(io.ComfyNode):
                     tooltip="Fresh noise of the steps between: 1 as the paper, 0 none. Less is smoother.",
                 ),
                 batch_input(),
+                *decoder_inputs(),
             ],
             outputs=sampler_output(),
         )
@@ -225,9 +245,11 @@ class ReSampleNode(io.ComfyNode):
         iterations: int,
         eta_ddim: float,
         latent: dict[str, Any] | None = None,
+        guidance_vae: Any = None,
+        tile: int = 0,
     ) -> io.NodeOutput:
         solver = ReSample(gamma, proximal, every, iterations, eta_ddim=eta_ddim)
-        return sampler_of(solver, image, degradation, vae, latent)
+        return sampler_of(solver, image, degradation, vae, latent, guidance_vae, tile)
 
 
 class DPSNode(io.ComfyNode):

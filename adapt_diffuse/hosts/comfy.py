@@ -8,6 +8,7 @@ The host's models are only read. What cannot be right is refused in a sentence.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,17 +16,19 @@ import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
+from ..fitted import differentiated
+from ..guidance_vae import Calls, compare
 from ..measurement import Measurement
 from ..prior import over_image
 from ..restore import generators_for
-from ..solvers import GMLDPS, PSLD, ReSample, Solver, solve
+from ..solvers import ReSample, Solver, solve
 from .comfy_copy import fresh, independent_denoiser
 from .comfy_levels import HostDenoiser
+from .comfy_memory import load, own_patcher, planned_memory
 from .comfy_vae import VaeCopy
 
 USE_DECODER = "Set the solver's 'through' to decoder: that needs no gradient of the model."
 MAX_PADDING = 256  # pixels by which a latent may stand for more than the photo
-ENCODING = (GMLDPS, PSLD, ReSample)  # the solvers that encode
 
 
 class ComfyPrior:
@@ -37,26 +40,41 @@ class ComfyPrior:
         vae: the host's VAE object.
         solver: whose gradients will be asked for: through "denoiser" prepares the model for them.
         shape: of the latents, for the host's memory plan.
+        guidance_vae: in place of ``vae`` for everything that has a gradient.
+        tile: side in pixels of the tiles of both; 0 takes what the free memory bears.
     """
 
-    def __init__(self, model: Any, extra_args: dict[str, Any], vae: Any, solver: Solver, shape: Sequence[int]):
+    def __init__(
+        self,
+        model: Any,
+        extra_args: dict[str, Any],
+        vae: Any,
+        solver: Solver,
+        shape: Sequence[int],
+        guidance_vae: Any = None,
+        tile: int = 0,
+    ):
         guider = model.inner_model
         self._host = HostDenoiser(model, extra_args)
         self.flow, self.sigmas = self._host.flow, self._host.sigmas
-        self._vae = VaeCopy(vae, guider.inner_model.latent_format)
         self.multiple = int(vae.spacial_compression_decode())
+        latent_format = guider.inner_model.latent_format
+        self._guide = self._vae = VaeCopy(guidance_vae or vae, latent_format, tile)
+        own, others = [own_patcher(self._guide.network, guidance_vae or vae)], []
+        if guidance_vae is not None and isinstance(solver, ReSample):  # the one that decodes without a gradient
+            self._vae = VaeCopy(vae, latent_format, tile)
+            own.append(own_patcher(self._vae.network, vae))
 
         self._graph_call: Any = None
         self._graph_arguments: dict[str, Any] = {}
-        network = own_patcher(self._vae.network, vae.device, vae.patcher.offload_device)
-        own, others = [network], []
-        memory = guidance_memory(solver, vae, shape)
+        memory = 0.0
         if solver.through == "denoiser":
             self._graph_call, self._graph_arguments, denoiser = independent_denoiser(model, extra_args)
             memory += 6 * guider.inner_model.memory_required(list(shape))
             own.append(denoiser)
         else:
             others = [guider.model_patcher, *getattr(guider, "loaded_models", [])]
+        memory += planned_memory(solver, guidance_vae or vae, shape, [*own, *others])
         load(own, others, memory)
         self._patchers = own  # the host forgets, and moves, models whose patcher is gone
         # a step size of 0 has no gradient, and that is what was asked for
@@ -80,14 +98,15 @@ class ComfyPrior:
         return z0
 
     def decode(self, z0: Tensor) -> Tensor:
-        """(B, 3, H, W) on [0, 1], not clamped, through our float32 copy of the VAE."""
-        if z0.requires_grad:
-            self._check_once("decoder", z0)
-        return self._vae.decode(z0)
+        """(B, 3, H, W) on [0, 1], not clamped, through our float32 copy of the VAE, or of the guidance VAE."""
+        if not differentiated(z0):
+            return self._vae.decode(z0)
+        self._check_once("decoder", z0)
+        return self._guide.decode(z0)
 
     def encode(self, image: Tensor) -> Tensor:
-        """The latent, in the model's scale, of (B, 3, H, W) on [0, 1], through the same copy."""
-        return self._vae.encode(image)
+        """The latent, in the model's scale, of (B, 3, H, W) on [0, 1], through the same copies."""
+        return (self._guide if differentiated(image) else self._vae).encode(image)
 
     def _check_once(self, part: str, source: Tensor) -> None:
         """Watch the first gradient that arrives at ``source``: all zeros mean that the chain is broken."""
@@ -118,15 +137,30 @@ class WatchedMeasurement(Measurement):
         return WatchedMeasurement(chosen.y, chosen.degradation)
 
 
-def guided_sampler(solver: Solver, measurement: Measurement, vae: Any, indices: Sequence[int] | None = None) -> Any:
+def guided_sampler(
+    solver: Solver,
+    measurement: Measurement,
+    vae: Any,
+    indices: Sequence[int] | None = None,
+    guidance_vae: Any = None,
+    tile: int = 0,
+) -> Any:
     """A SAMPLER of the host that runs ``solver`` on ``measurement``.
 
     Args:
         measurement: the photos (B, 3, H, W) and their degradation.
         vae: the host's VAE, decoded for the data term.
         indices: the numbers of these photos in the batch they come from, for their seeds; 0, 1, ... by default.
+        guidance_vae: a smaller VAE of the same latent space, decoded in its place.
+        tile: side in pixels of the tiles that the decoder runs in; 0 takes what the free memory bears.
+
+    Raises:
+        AdaptDiffuseError: a guidance VAE of another latent space.
     """
     import comfy.samplers
+
+    if guidance_vae is not None:
+        logging.info(str(compare(host_codec(vae), host_codec(guidance_vae))))
 
     def sample(
         model: Any,
@@ -142,7 +176,9 @@ def guided_sampler(solver: Solver, measurement: Measurement, vae: Any, indices: 
         check_schedule(sigmas)
         with torch.inference_mode(False), torch.no_grad():
             clean = fresh(measurement)
-            return run(solver, clean, vae, indices, model, x, sigmas, dict(extra_args or {}), callback, disable)
+            arguments = dict(extra_args or {})
+            prior = ComfyPrior(model, arguments, vae, solver, x.shape, guidance_vae, tile)
+            return run(solver, clean, prior, indices, x, sigmas, arguments.get("seed"), callback, disable)
 
     sample.__name__ = type(solver).__name__.lower()
     return comfy.samplers.KSAMPLER(sample)
@@ -151,12 +187,11 @@ def guided_sampler(solver: Solver, measurement: Measurement, vae: Any, indices: 
 def run(
     solver: Solver,
     measurement: Measurement,
-    vae: Any,
+    prior: ComfyPrior,
     indices: Sequence[int] | None,
-    model: Any,
     x: Tensor,
     sigmas: Tensor,
-    extra_args: dict[str, Any],
+    seed: int | None,
     callback: Callable[[dict[str, Any]], None] | None,
     disable: bool | None,
 ) -> Tensor:
@@ -164,13 +199,12 @@ def run(
     import comfy.model_management
     from tqdm.auto import tqdm
 
-    prior = ComfyPrior(model, extra_args, vae, solver, x.shape)
     x, levels = x.clone(), sigmas.detach().clone().double()
     if prior.flow:
         highest = float(prior.sigmas[-1])
         levels = levels.clamp(max=highest / (1 + highest))  # pure noise, t = 1, has no finite ratio
         x, levels = x / (1 - over_image(levels[:1], x)), levels / (1 - levels)
-    generators = step_generators(extra_args.get("seed"), indices or range(len(x)), x)
+    generators = step_generators(seed, indices or range(len(x)), x)
     steps = len(levels) - 1
 
     with tqdm(total=steps, disable=disable) as bar:
@@ -222,33 +256,6 @@ def step_generators(seed: int | None, indices: Sequence[int], like: Tensor) -> l
     return made
 
 
-def own_patcher(network: Any, load_device: torch.device, offload_device: torch.device) -> Any:
-    import comfy.model_patcher
-
-    return comfy.model_patcher.ModelPatcher(network, load_device, offload_device)
-
-
-def guidance_memory(solver: Solver, vae: Any, shape: Sequence[int]) -> float:
-    """Bytes that the VAE's part of a step's graph takes, by the host's own estimates of one pass without gradients."""
-    memory = 3 * vae.memory_used_decode(tuple(shape), torch.float32)
-    if isinstance(solver, ENCODING):
-        factor = int(vae.spacial_compression_decode())
-        image = (shape[0], 3, shape[2] * factor, shape[3] * factor)
-        memory += 3 * vae.memory_used_encode(image, torch.float32)
-    return float(memory)
-
-
-def load(own: list[Any], others: list[Any], memory: float) -> None:
-    """Let the host make room for ``memory`` bytes and load our copies, whole, beside the models that it uses.
-
-    Raises:
-        AdaptDiffuseError: a copy does not fit whole; its layers would be overwritten before the gradient reads them.
-    """
-    import comfy.model_management
-
-    comfy.model_management.load_models_gpu([*others, *own], memory_required=memory, minimum_memory_required=memory / 3)
-    if any(getattr(patcher.model, "model_lowvram", False) for patcher in own):
-        raise AdaptDiffuseError(
-            "The GPU's memory does not hold the models that the gradients need: restore a smaller photo, set the "
-            "solver's 'through' to decoder, or free memory."
-        )
+def host_codec(vae: Any) -> Calls:
+    """The host's own VAE between images (B, 3, H, W) and latents in its raw scale."""
+    return Calls(lambda image: vae.encode(image.movedim(1, -1)), lambda latent: vae.decode(latent).movedim(-1, 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,9 +11,9 @@ from torch import Tensor
 
 from ..errors import AdaptDiffuseError
 from ..fitted import FittedPass, differentiated
-from ..memory import out_of_memory
 from ..tiling import Units
 from .comfy_copy import fresh, plain_copy
+from .comfy_memory import HostMachine
 
 
 class VaeCopy:
@@ -67,34 +66,6 @@ class VaeCopy:
         if differentiated(image) and not raw.requires_grad:
             raise AdaptDiffuseError("The gradient is lost inside this VAE's encoder: take LDPS, or use another VAE.")
         return raw
-
-
-@dataclass(frozen=True)
-class HostMachine:
-    """The memory of a device as the host manages it."""
-
-    device: torch.device
-
-    def free(self) -> float:
-        import comfy.model_management
-
-        return float(comfy.model_management.get_free_memory(self.device))
-
-    def ran_out(self, error: Exception) -> bool:
-        import comfy.model_management
-
-        known = getattr(comfy.model_management, "is_oom", None)  # hosts from v0.26 on know more errors that mean it
-        return out_of_memory(error) or bool(known and known(error))
-
-    def release(self) -> None:
-        import comfy.model_management
-
-        comfy.model_management.soft_empty_cache()
-
-    def check(self) -> None:
-        import comfy.model_management
-
-        comfy.model_management.throw_exception_if_processing_interrupted()
 
 
 def straight_line(convert: Callable[[Tensor], Tensor]) -> tuple[float, float]:

@@ -1,0 +1,92 @@
+"""The memory that the host manages: how much is left, what a guided run asks for, and our copies loaded into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import AdaptDiffuseError
+from ..fitted import SMALLEST_TILE
+from ..memory import out_of_memory
+from ..solvers import GMLDPS, PSLD, ReSample, Solver
+
+ENCODING = (GMLDPS, PSLD, ReSample)  # the solvers that encode
+
+
+@dataclass(frozen=True)
+class HostMachine:
+    """The memory of a device as the host manages it."""
+
+    device: torch.device
+
+    def free(self) -> float:
+        import comfy.model_management
+
+        return float(comfy.model_management.get_free_memory(self.device))
+
+    def ran_out(self, error: Exception) -> bool:
+        import comfy.model_management
+
+        known = getattr(comfy.model_management, "is_oom", None)  # hosts from v0.26 on know more errors that mean it
+        return out_of_memory(error) or bool(known and known(error))
+
+    def release(self) -> None:
+        import comfy.model_management
+
+        comfy.model_management.soft_empty_cache()
+
+    def check(self) -> None:
+        import comfy.model_management
+
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def own_patcher(network: Any, vae: Any) -> Any:
+    """A ModelPatcher of ``network``, a copy of the VAE's, on the VAE's devices."""
+    import comfy.model_patcher
+
+    return comfy.model_patcher.ModelPatcher(network, vae.device, vae.patcher.offload_device)
+
+
+def guidance_memory(solver: Solver, vae: Any, shape: Sequence[int]) -> float:
+    """Bytes that the VAE's part of a step's graph takes, by the host's own estimates of one pass without gradients."""
+    memory = 3 * vae.memory_used_decode(tuple(shape), torch.float32)
+    if isinstance(solver, ENCODING):
+        factor = int(vae.spacial_compression_decode())
+        image = (shape[0], 3, shape[2] * factor, shape[3] * factor)
+        memory += 3 * vae.memory_used_encode(image, torch.float32)
+    return float(memory)
+
+
+def planned_memory(solver: Solver, vae: Any, shape: Sequence[int], patchers: list[Any]) -> float:
+    """Bytes to ask the host for: what a step takes, but not so much that it would take the models apart for it.
+
+    Where less is there than a step takes, the decoder runs in tiles: that costs less time than models that come and
+    go at every step.
+    """
+    import comfy.model_management
+
+    whole = guidance_memory(solver, vae, shape)
+    least = guidance_memory(solver, vae, (1, shape[1], *(min(side, 2 * SMALLEST_TILE) for side in shape[2:])))
+    models = sum(patcher.model_size() for patcher in patchers if hasattr(patcher, "model_size"))
+    spare = comfy.model_management.get_total_memory(vae.device) - models
+    return float(min(whole, max(spare - comfy.model_management.minimum_inference_memory(), least)))
+
+
+def load(own: list[Any], others: list[Any], memory: float) -> None:
+    """Let the host make room for ``memory`` bytes and load our copies, whole, beside the models that it uses.
+
+    Raises:
+        AdaptDiffuseError: a copy does not fit whole; its layers would be overwritten before the gradient reads them.
+    """
+    import comfy.model_management
+
+    comfy.model_management.load_models_gpu([*others, *own], memory_required=memory, minimum_memory_required=memory / 3)
+    if any(getattr(patcher.model, "model_lowvram", False) for patcher in own):
+        raise AdaptDiffuseError(
+            "The GPU's memory does not hold the models that the gradients need: restore a smaller photo, set the "
+            "solver's 'through' to decoder, or free memory."
+        )
