@@ -1,0 +1,40 @@
+"""The same kind of damage, milder and stronger."""
+
+from __future__ import annotations
+
+import torch
+
+from .base import Degradation
+from .blur import MAX_STD, GaussianBlur
+from .chain import Chain
+from .jpeg import Jpeg
+from .kernel_blur import MAX_LENGTH
+from .missing import MAX_DROP, RandomMissingPixels
+from .motion import MotionBlur
+from .noise import Noise
+from .resize import MAX_FACTOR, Downscale
+
+
+def at_strength(degradation: Degradation, factor: float) -> Degradation:
+    """``degradation`` with ``factor`` times its blur, lost pixels, compression; the noise stays, but that of ``Noise``.
+
+    Kinds without a strength (a mask, a camera's shake) come back as they are.
+    """
+    if isinstance(degradation, GaussianBlur):
+        return GaussianBlur((factor * degradation.std).clamp(max=MAX_STD), degradation.noise_std)
+    if isinstance(degradation, MotionBlur):
+        length = (factor * degradation.length).clamp(max=MAX_LENGTH)
+        return MotionBlur(length, degradation.angle, degradation.noise_std)
+    if isinstance(degradation, RandomMissingPixels):
+        drop = min(degradation.drop ** (1 / factor), MAX_DROP)
+        return RandomMissingPixels(drop, degradation.seed, degradation.noise_std)
+    if isinstance(degradation, Downscale):
+        size = min(max(round(factor * degradation.factor), 1), MAX_FACTOR)
+        return Downscale(size, degradation.filter, degradation.noise_std)
+    if isinstance(degradation, Jpeg):
+        return Jpeg((100 - factor * (100 - degradation.quality)).clamp(min=1), degradation.noise_std)
+    if isinstance(degradation, Noise):
+        return Noise((factor * torch.as_tensor(degradation.noise_std)).clamp(max=1))
+    if isinstance(degradation, Chain):
+        return type(degradation)(tuple(at_strength(part, factor) for part in degradation.parts), degradation.noise_std)
+    return degradation

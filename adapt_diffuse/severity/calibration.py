@@ -1,0 +1,143 @@
+"""Severity without a trained encoder: how far the autoencoder's own encoding of a damaged photo is off.
+
+The estimate z_hat is the encoding of the damaged photo, its lost pixels filled from those around them. Its error is
+told by a probe: the photo is damaged once more, and its latent moves. On a few undamaged photos both are known, and a
+power law between them is fitted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..degradation import Degradation, GaussianBlur, measure
+from ..degradation.levels import at_strength
+from ..errors import AdaptDiffuseError
+from ..padding import pad_to_multiple
+from .encoder import Encode, Severity
+from .losses import error_variance
+
+STRENGTHS = (0.7, 1.0, 1.4)  # of the damage, next to which the power is fitted
+STEADINESS = 0.5  # how strongly the power is held to 1: as much as photos whose log probes differ by this much
+FILL_STDS = (32.0, 16.0, 8.0, 4.0, 2.0, 1.0)  # pixels
+PROBE_SEED = 5_000_011  # apart from the noise of the photos
+SMALLEST = 1e-4  # of an error or a probe, whose logarithm is taken
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What stands in for a trained severity encoder: ``sigma_hat = scale * probe ** power``.
+
+    Attributes:
+        degradation: what it holds for.
+        scale, power: of the law, in the model's latent scale.
+    """
+
+    degradation: Degradation
+    scale: float
+    power: float
+
+    @torch.no_grad()
+    def predict(self, photo: Tensor, multiple: int = 1, encode: Encode | None = None) -> Severity:
+        """The severity of photos (B, 3, H, W) on [0, 1], at the image's size.
+
+        Args:
+            encode: the autoencoder's encoding, in the model's scale. Each photo is encoded twice.
+
+        Raises:
+            AdaptDiffuseError: there is no ``encode``, or the photos do not fit the degradation.
+        """
+        if encode is None:
+            raise AdaptDiffuseError("A calibration needs the VAE's own encoding: give it the VAE as well.")
+        z_hat, probe = probed(photo, self.degradation, multiple, encode)
+        sigma_hat = (self.scale * probe.clamp_min(SMALLEST) ** self.power).to(photo.dtype)
+        return Severity(z_hat.to(photo), sigma_hat, (photo.shape[2], photo.shape[3]))
+
+
+@torch.no_grad()
+def calibrate(
+    photos: Tensor, degradation: Degradation, encode: Encode, multiple: int = 1, count: int = 1, seed: int = 0
+) -> Calibration:
+    """Measure what ``degradation`` does to the latents of undamaged photos.
+
+    The law goes through the mean over the photos at the degradation's own strength; its power is fitted over milder
+    and stronger damage of the same kind, too.
+
+    Args:
+        photos: (n, 3, H, W) on [0, 1], undamaged, of the size that a mask has.
+        encode: the autoencoder's encoding, in the model's scale.
+        multiple: sides of what is encoded are multiples of this many pixels.
+        count: how many photos ``degradation`` is for, where it differs between them.
+        seed: of the noise.
+
+    Raises:
+        AdaptDiffuseError: no photos, photos that do not fit a mask, or encodings that are not finite.
+    """
+    if photos.ndim != 4 or 0 in photos.shape:
+        raise AdaptDiffuseError("Calibrating the severity needs at least one undamaged photo.")
+    pairs = []
+    for index, photo in enumerate(photos.split(1)):
+        truth = encode(pad_to_multiple(photo, multiple))
+        damage = degradation.select(torch.tensor([index % count]))
+        for strength in STRENGTHS:
+            pairs.append(errors(photo, truth, at_strength(damage, strength), multiple, encode, seed + len(pairs)))
+    points = torch.tensor(pairs, dtype=torch.float64).clamp_min(SMALLEST).log()
+    if not bool(torch.isfinite(points).all()):
+        raise AdaptDiffuseError("The VAE's encodings of the calibration photos are not finite: use float32 for it.")
+    power = steady_power(points)
+    error, probe = points[STRENGTHS.index(1.0) :: len(STRENGTHS)].T
+    return Calibration(degradation, math.exp(float((error - power * probe).mean())), power)
+
+
+def steady_power(points: Tensor) -> float:
+    """The slope through (n, 2) points of log error and log probe, held towards 1 where they lie close together."""
+    error, probe = (points - points.mean(0)).T
+    hold = STEADINESS**2 * len(points)
+    return float(((error * probe).sum() + hold) / (probe.square().sum() + hold))
+
+
+def errors(
+    photo: Tensor, truth: Tensor, degradation: Degradation, multiple: int, encode: Encode, seed: int
+) -> tuple[float, float]:
+    """The true error of the estimate of one photo (1, 3, H, W) that is damaged here, and its probe."""
+    y = measure(photo, degradation, [torch.Generator().manual_seed(seed)])
+    start = degradation.start_image(y)[:, :, : photo.shape[2], : photo.shape[3]]
+    z_hat, probe = probed(start, degradation, multiple, encode)
+    return float(error_variance(z_hat, truth).sqrt()), float(probe)
+
+
+def probed(photo: Tensor, degradation: Degradation, multiple: int, encode: Encode) -> tuple[Tensor, Tensor]:
+    """The estimate (B, C, h, w) of damaged photos, and the spread (B,), on the CPU, by which another damage moves it.
+
+    The other damage is of the mirrored photo, so that other pixels are lost.
+    """
+    filled = fill_lost(photo, degradation)
+    generators = [torch.Generator().manual_seed(PROBE_SEED) for _ in photo]
+    again = degradation.start_image(measure(filled.clamp(0, 1).flip(3), degradation, generators))
+    again = fill_lost(again[:, :, : photo.shape[2], : photo.shape[3]], degradation).flip(3)
+    z_hat, moved = (encode(pad_to_multiple(image, multiple)) for image in (filled, again))
+    return z_hat, error_variance(moved, z_hat).sqrt().double().cpu()
+
+
+def fill_lost(photo: Tensor, degradation: Degradation) -> Tensor:
+    """``photo`` (B, 3, H, W) with its lost pixels painted in the weighted mean of the known ones around them.
+
+    The mean is as local as the known pixels are dense. Damage that changes the size is taken to lose none.
+    """
+    if degradation.image_size(photo.shape[2], photo.shape[3]) != (photo.shape[2], photo.shape[3]):
+        return photo
+    known = degradation.observed(torch.ones_like(photo))
+    if bool((known > 0).all()):
+        return photo
+    observed = degradation.observed(photo)
+    painted = observed.sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp_min(1)
+    for std in FILL_STDS:
+        blur = GaussianBlur(std)
+        density = blur(known)
+        # trust a mean of about two known pixels or more
+        trust = (density * math.pi * std**2).clamp(max=1)
+        painted = trust * blur(observed) / density.clamp_min(1e-8) + (1 - trust) * painted
+    return torch.where(known > 0, photo, painted)

@@ -1,0 +1,181 @@
+"""Severity without a trained encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adapt_diffuse.degradation import (
+    Chain,
+    Degradation,
+    Downscale,
+    GaussianBlur,
+    Jpeg,
+    MissingBox,
+    MissingPixels,
+    MotionBlur,
+    Noise,
+    RandomMissingPixels,
+    chain,
+    measure,
+)
+from adapt_diffuse.degradation.levels import at_strength
+from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.restore import generators_for
+from adapt_diffuse.severity.calibration import Calibration, calibrate, fill_lost, steady_power
+from adapt_diffuse.severity.calibration_photos import calibration_size, folder_views, sample_views, view
+from adapt_diffuse.severity.losses import error_variance
+from tests.models import draw_photos, drawn_batch
+
+
+def encode(image: Tensor) -> Tensor:
+    """An autoencoder whose latents are the pixels themselves, twice as large."""
+    return 2 * F.pixel_unshuffle(image, 4)
+
+
+def grey(count: int, spread: float = 0.1, side: int = 32) -> Tensor:
+    """Photos far enough from black and white that nothing is cut off."""
+    return 0.5 + spread * (drawn_batch(count, side, side) - 0.5)
+
+
+def test_noise_is_told_exactly_where_latents_are_pixels() -> None:
+    calibration = calibrate(grey(4), Noise(0.05), encode)
+    photos = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 0.4 + 0.3
+    severity = calibration.predict(measure(photos, Noise(0.05), generators_for(0, 3)), encode=encode)
+    # 12288 values: three standard errors of a standard deviation are 2 %, the calibration's own come on top
+    assert severity.sigma_hat.tolist() == pytest.approx([0.1] * 3, rel=0.03)
+    assert severity.z_hat.shape == (3, 48, 16, 16) and severity.photo_size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    "degradation",
+    [
+        GaussianBlur(1.5, 0.02),
+        RandomMissingPixels(0.6, 0, 0.02),
+        MissingBox(12, 10, noise_std=0.02),
+        Downscale(2, noise_std=0.01),
+        chain(GaussianBlur(1.0), Jpeg(20, 0.01)),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_the_severity_is_near_the_true_error_of_photos_not_seen_before(degradation: Degradation) -> None:
+    photos = drawn_batch(10, 64, 64)
+    calibration = calibrate(photos[:5], degradation, encode, multiple=8)
+    y = measure(photos[5:], degradation, generators_for(3, 5))
+    severity = calibration.predict(degradation.start_image(y), 8, encode)
+    true = error_variance(severity.z_hat, encode(photos[5:])).sqrt()
+    assert float((severity.sigma_hat / true).log().mean().abs()) < 0.2
+    assert float((severity.sigma_hat / true).log().abs().max()) < 0.5
+
+
+def test_a_batch_equals_its_photos_one_by_one_and_sizes_are_padded() -> None:
+    degradation = RandomMissingPixels(0.5, 0, 0.05)
+    calibration = Calibration(degradation, 1.3, 1.1)
+    photos = drawn_batch(2, 30, 45)
+    y = measure(photos, degradation, generators_for(0, 2))
+    together = calibration.predict(y, 8, encode)
+    assert together.z_hat.shape == (2, 48, 8, 12) and together.photo_size == (30, 45)
+    for index, photo in enumerate(y.split(1)):
+        alone = calibration.predict(photo, 8, encode)
+        assert torch.allclose(together.z_hat[index], alone.z_hat[0], atol=1e-6)
+        assert float(together.sigma_hat[index]) == pytest.approx(float(alone.sigma_hat[0]), rel=1e-5)
+
+
+def test_calibrating_is_reproducible() -> None:
+    first, second = (calibrate(grey(2), GaussianBlur(1.0, 0.05), encode) for _ in range(2))
+    assert (first.scale, first.power) == (second.scale, second.power)
+    assert calibrate(grey(2), GaussianBlur(1.0, 0.05), encode, seed=9).scale != first.scale
+
+
+def test_the_power_is_the_slope_where_probes_differ_and_one_where_they_do_not() -> None:
+    wide = torch.linspace(-10, 10, 20, dtype=torch.float64)
+    assert steady_power(torch.stack([1.7 * wide + 3, wide], 1)) == pytest.approx(1.7, abs=0.01)
+    narrow = wide / 1000
+    assert steady_power(torch.stack([-5 * narrow, narrow], 1)) == pytest.approx(1, abs=0.01)
+
+
+def test_masks_of_a_batch_are_calibrated_in_turn() -> None:
+    masks = torch.ones(2, 1, 32, 32)
+    masks[0, :, 8:20, 8:20] = 0
+    masks[1, :, :4] = 0
+    degradation = MissingPixels(masks, 0.02)
+    with pytest.raises(AdaptDiffuseError, match="2 of them"):
+        calibrate(drawn_batch(3, 32, 32), MissingPixels(masks), lambda image: degradation(image))
+    calibration = calibrate(drawn_batch(3, 32, 32), degradation, encode, count=2)
+    severity = calibration.predict(degradation(drawn_batch(2, 32, 32)), encode=encode)
+    assert bool((severity.sigma_hat > 0).all())
+
+
+def test_lost_pixels_are_filled_from_their_neighbours_and_known_ones_stay() -> None:
+    v, u = torch.meshgrid(torch.linspace(0, 1, 48), torch.linspace(0, 1, 40), indexing="ij")
+    ramp = torch.stack([u, v, (u + v) / 2])[None]
+    degradation = RandomMissingPixels(0.7, 1)
+    y = degradation(ramp)
+    filled = fill_lost(y, degradation)
+    known = degradation.mask(48, 40).expand_as(ramp) > 0
+    assert torch.equal(filled[known], ramp[known])
+    assert float((filled - ramp).abs().mean()) < 0.02
+    flat = torch.full_like(ramp, 0.3)
+    assert torch.allclose(fill_lost(degradation(flat), degradation), flat, atol=1e-5)
+    broken = torch.where(known, ramp, float("nan"))
+    assert torch.equal(fill_lost(broken, degradation), filled)
+    assert fill_lost(ramp, GaussianBlur(2.0)) is ramp
+
+
+def test_a_stronger_damage_is_of_the_same_kind_and_leaves_the_noise() -> None:
+    blur = at_strength(GaussianBlur(2.0, 0.03), 1.5)
+    assert isinstance(blur, GaussianBlur) and float(blur.std) == 3.0 and blur.noise_std == 0.03
+    motion = at_strength(MotionBlur(8.0, 30.0, 0.03), 0.5)
+    assert isinstance(motion, MotionBlur) and float(motion.length) == 4.0 and float(motion.angle) == 30.0
+    lost = at_strength(RandomMissingPixels(0.49, 4, 0.03), 2.0)
+    assert isinstance(lost, RandomMissingPixels) and lost.drop == pytest.approx(0.7) and lost.seed == 4
+    jpeg = at_strength(Jpeg(20.0), 2.0)
+    assert isinstance(jpeg, Jpeg) and float(jpeg.quality) == 1.0
+    small = at_strength(Downscale(2, "area", 0.03), 1.4)
+    assert isinstance(small, Downscale) and (small.factor, small.filter) == (3, "area")
+    noise = at_strength(Noise(0.4), 3.0)
+    assert isinstance(noise, Noise) and float(noise.noise_std) == 1.0
+    whole = at_strength(chain(GaussianBlur(2.0), Jpeg(80.0, 0.03)), 1.5)
+    assert isinstance(whole, Chain) and whole.noise_std == 0.03
+    assert isinstance(whole.parts[0], GaussianBlur) and float(whole.parts[0].std) == 3.0
+    box = MissingBox(4, 4)
+    assert at_strength(box, 2.0) is box
+
+
+def test_what_cannot_be_calibrated_is_refused_in_a_sentence() -> None:
+    blur = GaussianBlur(1.0, 0.05)
+    with pytest.raises(AdaptDiffuseError, match="at least one undamaged photo"):
+        calibrate(torch.zeros(0, 3, 8, 8), blur, encode)
+    with pytest.raises(AdaptDiffuseError, match="not finite"):
+        calibrate(grey(1), blur, lambda image: encode(image) * float("nan"))
+    with pytest.raises(AdaptDiffuseError, match="give it the VAE"):
+        Calibration(blur, 1.0, 1.0).predict(grey(1))
+
+
+def test_calibration_photos_are_small_but_as_large_as_a_mask() -> None:
+    assert calibration_size(GaussianBlur(2.0), 1000, 90) == (256, 90)
+    assert calibration_size(MissingPixels(torch.ones(3, 1, 1000, 90)), 1000, 90) == (1000, 90)
+    assert sample_views(40, 700).shape == (9, 3, 40, 700)
+    views = sample_views(64, 96)
+    assert len({float(one.mean()) for one in views}) == 9
+    assert float(views.min()) >= 0 and float(views.max()) <= 1
+
+
+def test_a_view_is_a_crop_of_the_reduced_photo_and_small_photos_are_enlarged() -> None:
+    photo = drawn_batch(1, 40, 60)
+    assert torch.equal(view(photo, 20, 30), photo[:, :, 10:30, 15:45])
+    assert torch.equal(view(photo, 40, 60, zoom=0.5), photo)
+    assert view(photo, 80, 50).shape == (1, 3, 80, 50)
+    assert view(photo, 10, 10, 0.25, (1.0, 1.0)).shape == (1, 3, 10, 10)
+
+
+def test_photos_of_a_folder_are_spread_over_it(tmp_path: Path) -> None:
+    draw_photos(tmp_path, 20, 16, 24)
+    views = folder_views(tmp_path, 16, 16)
+    assert views.shape == (16, 3, 16, 16)
+    with pytest.raises(AdaptDiffuseError, match="no photo"):
+        folder_views(tmp_path / "nothing", 16, 16)
