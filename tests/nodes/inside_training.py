@@ -147,7 +147,7 @@ def refusals() -> dict[str, str]:
             except errors as error:
                 found[name] = str(error)
 
-        for number, name in enumerate(("../mine", "a/b", "a\\b", "", ".hidden", "/tmp/mine", "mine\n", "c:mine")):
+        for number, name in enumerate(("../mine", "a/b", "a\\b", "", ".hidden", "/tmp/mine", "c:mine")):
             refused(f"name {number}", vae, file_name=name)
         refused("folder", vae, folder="../photos")
         refused("relative path", vae, path="photos")
