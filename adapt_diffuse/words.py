@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .degradation import (
+    CameraBlur,
+    Degradation,
+    Downscale,
+    GaussianBlur,
+    Jpeg,
+    LearnedBlur,
+    LowResolution,
+    MissingBox,
+    MissingPixels,
+    MotionBlur,
+    Noise,
+    RandomMissingPixels,
+)
 from .restore import Restoration
 
 # sigma_hat is in units of the latents' own spread, which is about 1
 GRADES = ((0.15, "barely"), (0.3, "mildly"), (0.5, "clearly"), (0.8, "heavily"))
+DAMAGED = "damaged"
+KINDS = (
+    ((GaussianBlur, MotionBlur, CameraBlur, LearnedBlur), "blurred"),
+    ((MissingPixels, RandomMissingPixels, MissingBox), "incomplete"),
+    ((Downscale, LowResolution), "coarse"),
+    ((Jpeg,), "compressed"),
+    ((Noise,), "noisy"),
+)
 
 
 def grade(sigma_hat: float) -> str:
@@ -15,13 +37,31 @@ def grade(sigma_hat: float) -> str:
     return next((word for limit, word in GRADES if sigma_hat < limit), "almost beyond recognition")
 
 
-def describe_restoration(result: Restoration, sigmas: Tensor) -> str:
-    """One sentence on the first photo of a restoration."""
-    seconds = f"{result.seconds:.1f} s"
+def damage_word(degradation: Degradation) -> str:
+    """What a photo is after one kind of damage: blurred, incomplete, ...; "damaged" after several."""
+    return next((word for kinds, word in KINDS if isinstance(degradation, kinds)), DAMAGED)
+
+
+def describe_photo(sigma_hat: float, steps: int, levels: int, damage: str = DAMAGED, photo: str = "this photo") -> str:
+    """Half a sentence on a photo: how bad it is, and the steps of ``levels`` that its restoration takes."""
+    severity = f"severity {sigma_hat:.2f}"
+    return f"{photo} is {grade(sigma_hat)} {damage} ({severity}); {steps} steps where pure noise takes {levels}"
+
+
+def describe_restoration(result: Restoration, sigmas: Tensor, index: int = 0) -> str:
+    """One sentence on a photo of a restoration; the seconds are those of all its photos."""
+    seconds, steps = f"{result.seconds:.1f} s", int(result.steps[index])
+    if len(result.image) > 1:
+        seconds += f" for {len(result.image)} photos"
     if result.severity is None:
-        return f"restored from pure noise in {int(result.steps[0])} steps, {seconds}"
-    sigma_hat = float(result.severity.sigma_hat[0])
-    return (
-        f"this photo is {grade(sigma_hat)} damaged (severity {sigma_hat:.2f}); {int(result.steps[0])} steps where "
-        f"pure noise takes {len(sigmas)}, {seconds}"
-    )
+        return f"restored from pure noise in {steps} steps, {seconds}"
+    return f"{describe_photo(float(result.severity.sigma_hat[index]), steps, len(sigmas))}, {seconds}"
+
+
+def describe_batch(sigma_hat: Tensor, steps: Tensor, levels: int, degradation: Degradation, seconds: float) -> str:
+    """A line on each photo of a batch, and the seconds that all of them took."""
+    word, names = damage_word(degradation), [f"photo {number}" for number in range(1, len(sigma_hat) + 1)]
+    if len(names) == 1:
+        return f"{describe_photo(float(sigma_hat[0]), int(steps[0]), levels, word)}, {seconds:.1f} s"
+    rows = zip(sigma_hat.tolist(), steps.tolist(), names, strict=True)
+    return "\n".join([*(describe_photo(s, n, levels, word, name) for s, n, name in rows), f"{seconds:.1f} s in all"])

@@ -44,11 +44,12 @@ class HostSeverityEncoder:
         """Raise AdaptDiffuseError unless the host's ``vae`` has the latent space that the encoder was trained in."""
         self.space.check(raw_encode(vae))
 
-    def predict(self, photo: Tensor, vae: Any) -> Severity:
+    def predict(self, photo: Tensor, vae: Any, multiple: int = 1) -> Severity:
         """The severity of (B, 3, H, W) on [0, 1] of any size, on the CPU, in the model's scale.
 
         Args:
             vae: the host's, of the encoder's latent space; a refiner lets it encode the photo.
+            multiple: pixels whose multiples the sides are padded to, besides those of the VAE's factor.
         """
         encode = raw_encode(vae)
 
@@ -58,7 +59,7 @@ class HostSeverityEncoder:
             return latent
 
         self._load(photo)
-        return self.encoder.predict(photo, 1, encode_and_return)
+        return self.encoder.predict(photo, multiple, encode_and_return)
 
     def _load(self, photo: Tensor) -> None:
         import comfy.model_management

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from adapt_diffuse.cost import Cost
+from adapt_diffuse.degradation import Downscale, GaussianBlur, Jpeg, Noise, RandomMissingPixels, chain
 from adapt_diffuse.restore import Restoration
 from adapt_diffuse.severity import Severity
-from adapt_diffuse.words import describe_restoration, grade
+from adapt_diffuse.words import damage_word, describe_batch, describe_restoration, grade
 
 
 def restoration(sigma_hat):
@@ -39,3 +40,26 @@ def test_a_restoration_says_how_bad_the_photo_was_and_what_it_took():
 
 def test_a_restoration_from_pure_noise_has_no_severity():
     assert describe_restoration(restoration(None), torch.ones(1000)) == "restored from pure noise in 91 steps, 2.3 s"
+
+
+def test_each_photo_of_a_batch_has_its_sentence():
+    severity = Severity(torch.zeros(2, 4, 2, 2), torch.tensor([0.42, 0.1]), (8, 8))
+    one = torch.ones(2)
+    result = Restoration(torch.zeros(2, 3, 8, 8), severity, one, torch.tensor([91, 7]), one, Cost(), 2.34, None)
+    assert describe_restoration(result, torch.ones(1000), 1) == (
+        "this photo is barely damaged (severity 0.10); 7 steps where pure noise takes 1000, 2.3 s for 2 photos"
+    )
+
+
+def test_a_batch_is_told_photo_by_photo_and_by_its_kind_of_damage():
+    sigma_hat, steps = torch.tensor([0.24, 0.61]), torch.tensor([41, 98])
+    assert describe_batch(sigma_hat[:1], steps[:1], 1000, GaussianBlur(2.0), 9.04) == (
+        "this photo is mildly blurred (severity 0.24); 41 steps where pure noise takes 1000, 9.0 s"
+    )
+    assert describe_batch(sigma_hat, steps, 1000, RandomMissingPixels(0.5), 9.04).splitlines() == [
+        "photo 1 is mildly incomplete (severity 0.24); 41 steps where pure noise takes 1000",
+        "photo 2 is heavily incomplete (severity 0.61); 98 steps where pure noise takes 1000",
+        "9.0 s in all",
+    ]
+    words = [damage_word(one) for one in (Downscale(2), Jpeg(20), Noise(0.1), chain(GaussianBlur(1.0), Jpeg(20)))]
+    assert words == ["coarse", "compressed", "noisy", "damaged"]
