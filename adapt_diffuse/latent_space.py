@@ -14,8 +14,10 @@ from torch import Tensor
 from .errors import AdaptDiffuseError
 
 PATTERN_SIZE = 64
-# relative distance of fingerprints: half precision moves them by 0.001, another autoencoder by 1
-TOLERANCE = 0.1
+# Relative distance of fingerprints. Half precision moves them by 0.001, another latent space by 1 or more (TAESD to
+# TAESDXL 1.5, TAESD 3 to TAEF1 2.2), the scale factor of Stable Diffusion by 0.8. In between there is room for those
+# that share a latent space: fine-tuned autoencoders, and a tiny one in the place of the full one.
+TOLERANCE = 0.35
 
 
 def test_pattern() -> Tensor:
