@@ -25,9 +25,9 @@ from ..solvers import ReSample, Solver, solve
 from .comfy_copy import fresh, independent_denoiser
 from .comfy_levels import HostDenoiser
 from .comfy_memory import load, own_patcher, planned_memory
+from .comfy_refusals import USE_DECODER, gradients_told
 from .comfy_vae import VaeCopy
 
-USE_DECODER = "Set the solver's 'through' to decoder: that needs no gradient of the model."
 MAX_PADDING = 256  # pixels by which a latent may stand for more than the photo
 
 
@@ -87,12 +87,7 @@ class ComfyPrior:
         if self._graph_call is None:
             raise AdaptDiffuseError(f"This solver asked for a gradient that was not prepared. {USE_DECODER}")
         self._check_once("model", x)
-        try:
-            z0 = self._graph_call(*self._host.in_host(x, sigma), **self._graph_arguments)
-        except RuntimeError as error:
-            if "nference" not in str(error):
-                raise
-            raise AdaptDiffuseError(f"A part of the model (ControlNet?) gives no gradient. {USE_DECODER}") from error
+        z0 = self._graph_call(*self._host.in_host(x, sigma), **self._graph_arguments)
         if not z0.requires_grad:
             raise AdaptDiffuseError(f"The gradient is lost inside the model (a patch of it detaches). {USE_DECODER}")
         return z0
@@ -174,7 +169,7 @@ def guided_sampler(
             return x
         check_sizes(x, measurement, vae)
         check_schedule(sigmas)
-        with torch.inference_mode(False), torch.no_grad():
+        with gradients_told(), torch.inference_mode(False), torch.no_grad():
             clean = fresh(measurement)
             arguments = dict(extra_args or {})
             prior = ComfyPrior(model, arguments, vae, solver, x.shape, guidance_vae, tile)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from ..errors import AdaptDiffuseError
 USE_DECODER = "Set the solver's 'through' to decoder, which works with every model."
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # of torch's errors: what they tell of a gradient that does not exist
-TAINTED = ("Inference tensors cannot be saved", "Inplace update to inference tensor")
+TAINTED = ("nference tensor",)
 NO_BACKWARD = ("no autograd formula was registered", "derivative for", "not implemented the backward")
 
 
@@ -79,12 +81,22 @@ def compiled(value: Any) -> bool:
     return "_orig_mod" in getattr(value, "_modules", {})
 
 
+@contextlib.contextmanager
+def gradients_told() -> Iterator[None]:
+    """Errors of torch about gradients that do not exist, as sentences."""
+    try:
+        yield
+    except RuntimeError as error:
+        if (sentence := no_gradient(error)) is None:
+            raise
+        raise sentence from error
+
+
 def no_gradient(error: RuntimeError) -> AdaptDiffuseError | None:
-    """The sentence for an error that torch raises where a gradient does not exist; None for every other error."""
+    """The sentence for an error that torch raises where a gradient does not exist; None for all others."""
     text = str(error)
     if any(words in text for words in TAINTED):
         return AdaptDiffuseError(f"A part of the model belongs to another node and gives no gradient. {USE_DECODER}")
     if any(words in text for words in NO_BACKWARD):
-        kernel = next((line for line in text.splitlines() if any(words in line for words in NO_BACKWARD)), text)
-        return AdaptDiffuseError(f"A kernel of the model has no backward pass ({kernel.strip()}) {USE_DECODER}")
+        return AdaptDiffuseError(f"A kernel of the model has no backward pass ({text.splitlines()[0]}). {USE_DECODER}")
     return None
