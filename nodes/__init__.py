@@ -3,10 +3,12 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .blur import CameraBlurNode, GaussianBlurNode, MotionBlurNode
+from .calibrate import CalibrateSeverity
 from .decode import DecodeRestoration, Measure
 from .degradation import ApplyDegradation, ChainDegradations, DownscaleNode, JpegNode, MissingPixelsNode
 from .invert import InvertToStart
 from .load import LoadDiffusers, LoadSeverityEncoder, offer_sample_photo, register_model_folder
+from .restore import RestorePhoto
 from .severity import EncodeSeverity, SetSeverity
 from .solvers import DPSNode, GMLDPSNode, LDPSNode, PSLDNode, ReSampleNode
 from .start import StartTime
@@ -42,4 +44,6 @@ class AdaptDiffuseExtension(ComfyExtension):
             DecodeRestoration,
             Measure,
             TrainSeverityEncoder,
+            CalibrateSeverity,
+            RestorePhoto,
         ]

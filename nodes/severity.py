@@ -8,6 +8,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..adapt_diffuse.errors import AdaptDiffuseError
+from ..adapt_diffuse.hosts.comfy_calibration import HostCalibration
 from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder
 from .wires import (
     CATEGORY,
@@ -35,7 +36,10 @@ class EncodeSeverity(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The damaged photo, or a batch of them."),
                 io.Vae.Input("vae", tooltip="The VAE of the diffusion model; it must be the encoder's."),
-                SeverityEncoderIO.Input("severity_encoder", tooltip="Trained for this VAE and this kind of damage."),
+                SeverityEncoderIO.Input(
+                    "severity_encoder",
+                    tooltip="Trained for this VAE and this kind of damage, or from Calibrate Severity.",
+                ),
                 DegradationIO.Input(
                     "degradation",
                     optional=True,
@@ -59,9 +63,15 @@ class EncodeSeverity(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image: torch.Tensor, vae: Any, severity_encoder: HostSeverityEncoder, degradation: Any = None
+        cls,
+        image: torch.Tensor,
+        vae: Any,
+        severity_encoder: HostSeverityEncoder | HostCalibration,
+        degradation: Any = None,
     ) -> io.NodeOutput:
         photo = photo_of(image)
+        if degradation is None and isinstance(severity_encoder, HostCalibration):
+            degradation = severity_encoder.degradation
         if degradation is not None:
             photo = degradation.start_image(degradation.observed(photo))
         severity_encoder.check(vae)

@@ -78,7 +78,7 @@ def calibrate(
     """
     if photos.ndim != 4 or 0 in photos.shape:
         raise AdaptDiffuseError("Calibrating the severity needs at least one undamaged photo.")
-    pairs = []
+    pairs: list[tuple[float, float]] = []
     for index, photo in enumerate(photos.split(1)):
         truth = encode(pad_to_multiple(photo, multiple))
         damage = degradation.select(torch.tensor([index % count]))

@@ -21,6 +21,7 @@ NODES = {
     "AdaptDiffuseSetSeverity", "AdaptDiffuseStartTime", "AdaptDiffuseInvertToStart", "AdaptDiffuseLDPS",
     "AdaptDiffuseGMLDPS", "AdaptDiffusePSLD", "AdaptDiffuseReSample", "AdaptDiffuseDPS",
     "AdaptDiffuseDecodeRestoration", "AdaptDiffuseMeasure", "AdaptDiffuseTrainSeverity",
+    "AdaptDiffuseCalibrateSeverity", "AdaptDiffuseRestorePhoto",
 }  # fmt: skip
 
 

@@ -1,0 +1,219 @@
+"""A batch of photos in one run of the host's sampling, each from the level of its own severity.
+
+The host's guider does what it does for its own samplers (conditioning, CFG, patches, offloading, previews, progress,
+Cancel); the images join the reverse diffusion as sigma falls to theirs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..defaults import LEVELS, make_solver
+from ..degradation import Degradation, MissingBox, MissingPixels, RandomMissingPixels
+from ..errors import AdaptDiffuseError
+from ..guidance_vae import compare
+from ..measurement import Measurement
+from ..restore import generators_for
+from ..schedule import descend, start_sigma, thin
+from ..severity import Severity
+from ..solvers import ReSample, Solver, solve
+from ..start import StartSettings, flash_start
+from .comfy import ComfyPrior, WatchedMeasurement, host_codec
+from .comfy_copy import fresh
+from .comfy_levels import model_levels, to_host
+from .comfy_model import HostUNet
+
+RANGE = 3.0  # by how much the ends of the fidelity dial change a solver's strength
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What came out of a run.
+
+    Attributes:
+        latent: (B, C, h, w) clean latents, in the VAE's raw scale.
+        steps: (B,) int64 number of steps of each photo.
+        levels: how many levels the model has.
+    """
+
+    latent: Tensor
+    steps: Tensor
+    levels: int
+
+
+def dialled_solver(name: str, degradation: Degradation, fidelity: float) -> Solver:
+    """The solver ``name`` of the command line with its tuned strength, times ``RANGE ** (2 fidelity - 1)``.
+
+    Args:
+        fidelity: 0 trusts the model, 1 the photo; 0.5 is as tuned.
+
+    Raises:
+        AdaptDiffuseError: an unknown solver, or a fidelity outside [0, 1].
+    """
+    if not 0 <= fidelity <= 1:
+        raise AdaptDiffuseError(f"The fidelity must be between 0 and 1, not {fidelity:g}.")
+    lost = isinstance(degradation, (MissingPixels, RandomMissingPixels, MissingBox))
+    solver: Any = make_solver(name, "missing-pixels" if lost else "gaussian-blur")
+    factor = RANGE ** (2 * fidelity - 1)
+    if isinstance(solver, ReSample):
+        return replace(solver, gamma=factor * solver.gamma)
+    return replace(solver, eta=factor * solver.eta)
+
+
+def settings_for(solver: str, steps: int) -> StartSettings:
+    """The start of the command line for the solver of that name."""
+    return StartSettings(steps=steps, levels=LEVELS.get(solver, 0))
+
+
+def pixel_multiple(model: Any) -> int:
+    """The multiple of latent positions that the sides of a latent must have: more than 1 for our own UNets alone.
+
+    The host's other models pad by themselves.
+    """
+    return getattr(unconditional(model), "multiple", 1)
+
+
+def unconditional(model: Any) -> HostUNet | None:
+    """The network of a MODEL that needs no conditioning, None for any other MODEL."""
+    network = getattr(model.model, "diffusion_model", None)
+    return network if isinstance(network, HostUNet) else None
+
+
+def guider_of(model: Any, positive: Any, negative: Any, cfg: float, count: int) -> Any:
+    """The host's guider for ``count`` photos.
+
+    Args:
+        positive, negative: CONDITIONING or None; without negative, ``cfg`` is not used.
+
+    Raises:
+        AdaptDiffuseError: a model that wants a prompt has none, or the photos have a prompt each.
+    """
+    import comfy.samplers
+
+    if positive is None:
+        if unconditional(model) is None:
+            raise AdaptDiffuseError(
+                "This model wants a prompt: connect a CLIP Text Encode to positive; its text may be empty."
+            )
+        positive = [[torch.zeros(1, 1, 1), {}]]
+    for conditions in (positive, negative or []):
+        if count > 1 and any(len(text) > 1 for text, _ in conditions):
+            raise AdaptDiffuseError("A batch of photos is restored with one prompt for all: connect a single one.")
+    guider = comfy.samplers.CFGGuider(model)
+    if negative is None:
+        guider.inner_set_conds({"positive": positive})
+    else:
+        guider.set_conds(positive, negative)
+        guider.set_cfg(cfg)
+    return guider
+
+
+def sample_batch(
+    guider: Any,
+    vae: Any,
+    solver: Solver,
+    measurement: Measurement,
+    severity: Severity,
+    settings: StartSettings,
+    seed: int,
+    guidance_vae: Any = None,
+    tile: int = 0,
+) -> Sampled:
+    """Restore the latents of ``measurement``; photo i draws the numbers of ``seed + i``, as ``restore`` does.
+
+    Args:
+        severity: of the photos, in the model's scale, their padding included.
+        guidance_vae, tile: see ``guided_sampler``.
+
+    Raises:
+        AdaptDiffuseError: what the solver, the model or the VAE cannot do, with the reason.
+    """
+    import comfy.utils
+    import latent_preview
+
+    model = guider.model_patcher
+    sampling = model.get_model_object("model_sampling")
+    levels = thin(model_levels(sampling), settings.levels)
+    starts = start_sigma(severity.sigma_hat, levels, settings.noise_correction, settings.mode, settings.rounding)
+    schedules = [descend(float(start), levels, settings.steps) for start in starts]
+    longest = max(schedules, key=len)
+    sampler = joining_sampler(solver, measurement, vae, severity, settings, seed, guidance_vae, tile)
+    raw = model.get_model_object("latent_format").process_out(severity.z_hat)
+    clean = guider.sample(
+        torch.zeros_like(raw),
+        raw,
+        sampler,
+        to_host(longest, sampling),
+        callback=latent_preview.prepare_callback(model, len(longest) - 1),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    steps = torch.tensor([len(schedule) - 1 for schedule in schedules])
+    return Sampled(clean, steps, len(model_levels(sampling)))
+
+
+def joining_sampler(
+    solver: Solver,
+    measurement: Measurement,
+    vae: Any,
+    severity: Severity,
+    settings: StartSettings,
+    seed: int,
+    guidance_vae: Any = None,
+    tile: int = 0,
+) -> Any:
+    """A SAMPLER of the host that makes its own starts from ``severity``, whatever latents it is given."""
+    import comfy.samplers
+
+    if guidance_vae is not None:
+        logging.info(str(compare(host_codec(vae), host_codec(guidance_vae))))
+
+    def sample(
+        model: Any,
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: dict[str, Any] | None = None,
+        callback: Callable[[dict[str, Any]], None] | None = None,
+        disable: bool | None = None,
+    ) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            prior = ComfyPrior(model, dict(extra_args or {}), vae, solver, x.shape, guidance_vae, tile)
+            known = fresh(measurement)
+            located = WatchedMeasurement(known.y.to(x), known.degradation)
+            z_hat, sigma_hat = severity.z_hat.clone().to(x), severity.sigma_hat.clone()
+            generators = generators_for(seed, len(x))
+            begun = flash_start(Severity(z_hat, sigma_hat, severity.photo_size), prior, settings, generators)
+            with steps_told(callback, len(sigmas) - 1, disable) as stepped:
+                return solve(solver, prior, located, begun.x, begun.schedules, generators, stepped)
+
+    sample.__name__ = type(solver).__name__.lower()
+    return comfy.samplers.KSAMPLER(sample)
+
+
+class steps_told:
+    """The callback of ``solve`` that moves the host's progress bars and preview, and stops when its user does."""
+
+    def __init__(self, callback: Callable[[dict[str, Any]], None] | None, steps: int, disable: bool | None):
+        from tqdm.auto import tqdm
+
+        self._callback, self._bar = callback, tqdm(total=steps, disable=disable)
+
+    def __enter__(self) -> Callable[[int, int, Tensor, Tensor, Tensor], None]:
+        import comfy.model_management
+
+        def stepped(step: int, total: int, now: Tensor, z0: Tensor, sigma: Tensor) -> None:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            self._bar.update()
+            if self._callback is not None:
+                self._callback({"x": now, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": z0})
+
+        return stepped
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
