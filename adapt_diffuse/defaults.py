@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .errors import AdaptDiffuseError
+from .guidance import Through
 from .solvers import DPS, GMLDPS, LDPS, PSLD, ReSample, Solver
 
 SOLVER_NAMES = ("default", "ldps", "gml-dps", "psld", "resample", "dps")
@@ -47,17 +48,23 @@ def kind_of(degradation: str) -> str:
 
 
 def make_solver(
-    name: str, degradation: str, flash: bool = True, eta: float | None = None, gamma: float | None = None
+    name: str,
+    degradation: str,
+    flash: bool = True,
+    eta: float | None = None,
+    gamma: float | None = None,
+    through: Through = "decoder",
 ) -> Solver:
     """The solver ``name`` with the numbers tuned for a degradation.
 
-    "default" is the tool's own choice: Latent-DPS with the posterior mean held fixed, which restores as well at about
-    half the cost. The others are as published, with gradients through the denoiser.
+    "default" is the tool's own choice: Latent-DPS.
 
     Args:
         degradation: name in the registry of degradations.
         flash: started from the severity encoder's estimate; False from pure noise.
         eta, gamma: numbers that override the tuned ones. ReSample has no eta, Latent-DPS and DPS have no gamma.
+        through: what is differentiated. "decoder" holds the posterior mean fixed: it restores as well at about half
+            the cost, and works with every model. "denoiser" is the published form. ReSample knows only the first.
 
     Raises:
         AdaptDiffuseError: an unknown solver, or a number that it does not have.
@@ -73,11 +80,11 @@ def make_solver(
     step_size = tuned if eta is None else eta
     weight = numbers.gamma if gamma is None else gamma
     if name == "gml-dps":
-        return GMLDPS(step_size, weight)
+        return GMLDPS(step_size, weight, through)
     if name == "psld":
-        return PSLD(step_size, weight)
+        return PSLD(step_size, weight, through)
     if gamma is not None:
         raise AdaptDiffuseError(f"The solver {name} has no gamma.")
     if name == "dps":
-        return DPS(step_size)
-    return LDPS(step_size, through="decoder" if name == "default" else "denoiser")
+        return DPS(step_size, through)
+    return LDPS(step_size, through)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -66,7 +67,11 @@ class Measurement:
 
     def count(self) -> Tensor:
         """The number of measured values, (B,) float64 on the CPU."""
-        return self.degradation.count(self.y)
+        return self._count
+
+    @cached_property
+    def _count(self) -> Tensor:
+        return self.degradation.count(self.y)  # every step of a run asks, and a GPU would be waited for
 
     def residual_ratio(self, image: Tensor) -> Tensor:
         """``|y - A(x)| / (noise_std sqrt(m))``, (B,) on the CPU: 1 fits perfectly, far below 1 overfits the noise.

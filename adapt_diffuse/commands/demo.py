@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", default="default", help=" | ".join(SOLVER_NAMES))
     options.add_model(parser)
     options.add_solver(parser)
+    options.add_through(parser)
     options.add_degradation(parser)
     parser.set_defaults(degradation="gaussian-blur:std=2.0")
 
@@ -46,7 +47,7 @@ def demo_photo() -> Tensor:
 
 def run(args: argparse.Namespace) -> int:
     name, degradation = options.degradation_of(args)
-    solver = make_solver(args.solver, name, eta=args.eta, gamma=args.gamma)
+    solver = make_solver(args.solver, name, eta=args.eta, gamma=args.gamma, through=args.through)
     start = options.start_settings(args, args.solver)
     prior = options.load_prior(args)
     encoder = options.load_encoder(args.severity_encoder or default_encoder(name), prior)

@@ -36,6 +36,19 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, help="diffusers folder (vae, unet, scheduler); default: the bundled one")
     parser.add_argument("--severity-encoder", type=Path, help="safetensors file; default: the bundled one")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument(
+        "--guidance-vae", type=Path, metavar="DIR", help="diffusers folder of a tiny autoencoder, for gradients only"
+    )
+    parser.add_argument("--tile", type=int, default=0, help="side of the decoder's tiles in pixels; 0 fits the memory")
+
+
+def add_through(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--through",
+        choices=("decoder", "denoiser"),
+        default="decoder",
+        help="what gradients pass: the decoder alone (half the cost), or the denoiser too (as published)",
+    )
 
 
 def add_solver(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +122,13 @@ def degradation_of(args: argparse.Namespace) -> tuple[str, Degradation]:
 
 
 def load_prior(args: argparse.Namespace) -> DiffusersPrior:
-    return DiffusersPrior.load(args.model or bundled_model(), device_of(args.device))
+    """The model of --model on --device, with --guidance-vae, whose agreement is told on stderr, and --tile."""
+    if args.tile < 0:
+        raise AdaptDiffuseError(f"--tile must be 0 or more pixels, not {args.tile}.")
+    prior = DiffusersPrior.load(args.model or bundled_model(), device_of(args.device), args.guidance_vae, args.tile)
+    if prior.agreement is not None:
+        print(f"adapt_diffuse: {prior.agreement}", file=sys.stderr)
+    return prior
 
 
 def load_encoder(path: Path, prior: DiffusersPrior) -> AnySeverityEncoder:

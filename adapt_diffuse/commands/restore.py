@@ -35,11 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_degradation(parser)
     options.add_model(parser)
     options.add_solver(parser)
+    options.add_through(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     name, degradation = options.degradation_of(args)
-    solver = make_solver(args.solver, name, eta=args.eta, gamma=args.gamma)
+    solver = make_solver(args.solver, name, eta=args.eta, gamma=args.gamma, through=args.through)
     start = options.start_settings(args, args.solver)
     photos, failed = options.photos_of(args.photos, args.out)
     prior = options.load_prior(args)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..degradation import randn
+from ..errors import AdaptDiffuseError
 from ..guidance import Through, data_gradient, size_factor
 from ..measurement import Measurement
 from ..prior import LatentPrior, over_image
@@ -126,26 +127,51 @@ def solve(
 
     Returns:
         The clean latents (B, C, h, w).
+
+    Raises:
+        AdaptDiffuseError: latents that are not finite.
     """
     # on the CPU: not every GPU has float64, and reading a level never waits for one
     table, lengths = align([schedule.cpu().double() for schedule in schedules])
     steps = table.shape[1] - 1
     joins = steps - lengths
     x = x.clone()
-    active, part = None, measurement
+    active, watch = torch.zeros(0), Watch()
     for step in range(steps):
         indices = torch.nonzero(joins <= step).flatten()
-        if active is None or len(indices) != len(active):
-            active = indices
+        if len(indices) != len(active):
+            active, chosen = indices, indices.to(x.device)
             part = measurement if len(active) == len(x) else measurement.select(active)
-            draw = noise_source(x[active.to(x.device)], [generators[int(index)] for index in active])
-        chosen = active.to(x.device)
+            draw = noise_source(x[chosen], [generators[int(index)] for index in active])
         sigma, sigma_next = table[active, step], table[active, step + 1]
         moved, z0 = solver.step(State(x[chosen], draw, steps - 1 - step), sigma, sigma_next, prior, part)
         x[chosen] = moved
+        watch.look(moved)
         if callback is not None:
             callback(step, steps, moved, z0, sigma)
+    watch.finish()
     return x
+
+
+class Watch:
+    """Notices latents that are not finite, one step late: a GPU is then already busy with the next step."""
+
+    def __init__(self) -> None:
+        self._finite: Tensor | None = None
+
+    def look(self, x: Tensor) -> None:
+        """Raise AdaptDiffuseError where the latents of the last look were not finite."""
+        finite = torch.isfinite(x).all()
+        self.finish()
+        self._finite = finite
+
+    def finish(self) -> None:
+        """As ``look``, with nothing new."""
+        if self._finite is not None and not bool(self._finite):
+            raise AdaptDiffuseError(
+                "The latent is not finite after a guided step: the model or the decoder overflows on this photo, or "
+                "the step size is too large. Use float32, or a smaller step size."
+            )
 
 
 def noise_source(like: Tensor, generators: Sequence[torch.Generator]) -> Draw:

@@ -163,9 +163,11 @@ def test_a_severity_row_of_equal_levels_has_no_correlation(prior, encoder):
 # Solvers by name
 
 
-def test_the_default_needs_the_decoder_alone_and_ldps_is_the_published_one():
-    assert make_solver("default", "gaussian-blur").through == "decoder"
-    assert make_solver("ldps", "gaussian-blur").through == "denoiser"
+@pytest.mark.parametrize("name", SOLVER_NAMES)
+def test_solvers_need_the_decoder_alone_unless_the_published_form_is_asked_for(name):
+    assert make_solver(name, "gaussian-blur").through == "decoder"
+    published = make_solver(name, "gaussian-blur", through="denoiser")
+    assert published.through == ("decoder" if name == "resample" else "denoiser")
 
 
 @pytest.mark.parametrize("name", SOLVER_NAMES)

@@ -8,9 +8,9 @@ from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.guidance import data_gradient, safe_norm, size_factor
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
-from adapt_diffuse.solvers import LDPS, State
+from adapt_diffuse.solvers import LDPS, State, solve
 from tests.reference import ToyPrior, relative_error, toy_weights
-from tests.toy_scene import PHOTO, PRIOR, STARTS, THROUGH, data_term, scene
+from tests.toy_scene import PHOTO, PRIOR, STARTS, THROUGH, data_term, scene, schedules
 
 
 @pytest.mark.parametrize("task", ["blur", "mask"])
@@ -93,10 +93,22 @@ class OverflowingPrior(ToyPrior):
 
 
 @pytest.mark.parametrize("through", THROUGH)
-def test_a_gradient_that_is_not_finite_stops_the_run(through):
-    x, sigma, measurement = scene()
-    with pytest.raises(AdaptDiffuseError, match="gradient of the data term is not finite"):
-        data_gradient(OverflowingPrior(toy_weights(2)), measurement, x, sigma, through)
+def test_a_gradient_that_is_not_finite_stops_the_run_at_the_next_step(through):
+    x, _, measurement = scene()
+    steps = []
+    with pytest.raises(AdaptDiffuseError, match="latent is not finite after a guided step"):
+        solve(
+            LDPS(1.0, through), OverflowingPrior(toy_weights(2)), measurement, x, schedules(), generators_for(0, 3),
+            lambda step, *others: steps.append(step),
+        )  # fmt: skip
+    assert steps == [0]
+
+
+def test_a_last_step_that_is_not_finite_is_noticed_too():
+    x, _, measurement = scene()
+    last = [schedule[-2:] for schedule in schedules()]
+    with pytest.raises(AdaptDiffuseError, match="latent is not finite after a guided step"):
+        solve(LDPS(1.0), OverflowingPrior(toy_weights(2)), measurement, x, last, generators_for(0, 3))
 
 
 # The size of a step

@@ -1,5 +1,6 @@
 """Restoration end to end on a tiny model with random weights: any size, any batch, every start."""
 
+import copy
 import math
 
 import pytest
@@ -242,21 +243,16 @@ def test_a_mask_of_another_size_is_refused(prior, encoder):
         restore(photos(), MissingPixels(torch.ones(1, 1, 8, 8)), prior, SOLVER, generators_for(0, 2), encoder)
 
 
-class Diverge(Stay):
-    """A solver whose last step leaves every number behind."""
-
-    def step(self, state, sigma, sigma_next, prior, measurement):
-        return (state.x / 0 if state.left == 0 else state.x), state.x
-
-
 def test_a_restoration_that_diverges_is_refused_and_not_black(prior, encoder):
+    overflowing = copy.copy(prior)
+    overflowing.decode = lambda z0: prior.decode(z0) / 0
     with pytest.raises(AdaptDiffuseError, match="restoration diverged"):
-        restore(photos(), GaussianBlur(1.0, 0.05), prior, Diverge(), generators_for(0, 2), encoder, FEW)
+        restore(photos(), GaussianBlur(1.0, 0.05), overflowing, Stay(), generators_for(0, 2), encoder, FEW)
 
 
 @pytest.mark.parametrize("eta", [math.nan, math.inf])
 def test_a_step_size_that_is_no_number_is_noticed_at_the_first_step(prior, encoder, eta):
-    with pytest.raises(AdaptDiffuseError, match="gradient of the data term is not finite"):
+    with pytest.raises(AdaptDiffuseError, match="latent is not finite after a guided step"):
         restore(photos(), GaussianBlur(1.0, 0.05), prior, LDPS(eta), generators_for(0, 2), encoder, FEW)
 
 
