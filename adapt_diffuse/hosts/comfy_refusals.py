@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ USE_DECODER = "Set the solver's 'through' to decoder, which works with every mod
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # of torch's errors: what they tell of a gradient that does not exist
 TAINTED = ("nference tensor",)
-NO_BACKWARD = ("no autograd formula was registered", "derivative for", "not implemented the backward")
+NO_BACKWARD = re.compile(r"through (\S+) but no autograd formula|derivative for '?(\S+?)'? is not implemented")
 
 
 def refuse(guider: Any, patcher: Any, shared: Any, extra_args: dict[str, Any]) -> None:
@@ -97,6 +98,7 @@ def no_gradient(error: RuntimeError) -> AdaptDiffuseError | None:
     text = str(error)
     if any(words in text for words in TAINTED):
         return AdaptDiffuseError(f"A part of the model belongs to another node and gives no gradient. {USE_DECODER}")
-    if any(words in text for words in NO_BACKWARD):
-        return AdaptDiffuseError(f"A kernel of the model has no backward pass ({text.splitlines()[0]}). {USE_DECODER}")
+    if kernel := NO_BACKWARD.search(text):
+        name = kernel[1] or kernel[2]
+        return AdaptDiffuseError(f"A kernel of the model ({name}) has no backward pass. {USE_DECODER}")
     return None
