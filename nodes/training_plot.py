@@ -38,6 +38,9 @@ def training_plot(curve: Curve) -> Tensor:
 
 
 def draw_curve(draw: ImageDraw.ImageDraw, font: object, curve: Curve) -> None:
+    if not curve.steps:  # an interrupt came after the last step
+        draw.text((SIDE, SIDE), "nothing was left to learn", fill=INK, font=font, anchor="mm")
+        return
     steps, errors = stretches(curve.steps, [math.sqrt(value) for value in curve.reconstruction])
     low, high = span(errors)
     first, last = steps[0], max(steps[-1], steps[0] + 1)
@@ -61,7 +64,13 @@ def draw_calibration(draw: ImageDraw.ImageDraw, font: object, errors: SeverityEr
         draw.ellipse([x - 6, y - 6, x + 6, y + 6], fill=START)
     ratio = sum(p / t for p, t in zip(predicted, true, strict=True)) / len(true)
     draw.text((2 * SIDE + 16, 8), f"predicted / true {ratio:.2f}", fill=INK, font=font)
-    draw.text((4 * SIDE - 16, 2 * SIDE - 36), "true error of each photo", fill=INK, font=font, anchor="ra")
+    draw.text(
+        (4 * SIDE - 16, 2 * SIDE - 36),
+        f"true error, {min(true):.2f} to {max(true):.2f}",
+        fill=INK,
+        font=font,
+        anchor="ra",
+    )
 
 
 def stretches(steps: Sequence[int], values: Sequence[float]) -> tuple[list[float], list[float]]:

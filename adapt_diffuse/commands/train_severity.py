@@ -94,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
     train, validation = load_crops(args, settings)
     training = SeverityTraining(trainee, family, train, validation.centres(), settings, args.out, ranks)
     if training.resume():
-        print(f"Going on from step {training.step}.", file=sys.stderr)
+        if ranks.main:
+            print(f"Going on from step {training.step}.", file=sys.stderr)
     elif args.out.exists() and not args.overwrite:
         raise AdaptDiffuseError(f"{args.out} is a finished encoder already; use another --out, or --overwrite.")
 
@@ -109,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
                 bar.write(f"step {now.step}: {describe(now.scores)}")
 
         training.run(progress)
+    ranks.leave()
     if training.scores:
         print(f"{args.out}: {describe(training.scores)}")
     return 0

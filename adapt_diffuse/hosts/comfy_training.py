@@ -76,6 +76,7 @@ def train_refiner(
         begin(training, overwrite, say)
         curve = Curve()
         training.run(telling(curve, picture, say))
+        curve.errors = training.errors
     return HostSeverityEncoder.load(out), curve
 
 

@@ -33,6 +33,11 @@ class Ranks:
         for tensor, mean in zip(tensors, (flat / self.count).split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(mean.reshape(tensor.shape))
 
+    def leave(self) -> None:
+        """Part from the others once all is done."""
+        if self.count > 1:
+            torch.distributed.destroy_process_group()
+
 
 def launched_ranks(device: str) -> tuple[Ranks, str]:
     """The ranks of this launch, connected, and the device of this one; a process on its own where nothing launched it.
