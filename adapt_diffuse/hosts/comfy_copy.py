@@ -154,10 +154,8 @@ def static_clone(patcher: Any) -> Any:
     try:
         again = patcher.clone(disable_dynamic=True, force_deepcopy=True)
     except (RuntimeError, TypeError) as error:
-        reason = str(error).rstrip(".")
-        raise AdaptDiffuseError(
-            f"This model cannot be loaded outside dynamic VRAM ({reason}). {USE_DECODER}"
-        ) from error
+        why = f"This model cannot be loaded outside dynamic VRAM ({str(error).rstrip('.')})."
+        raise AdaptDiffuseError(f"{why} {USE_DECODER}") from error
     check_weights(again.model, USE_DECODER)
     again.object_patches = {key: value for key, value in again.object_patches.items() if not compiled(value)}
     again.model.current_patcher = again

@@ -155,10 +155,10 @@ def independent(name: str, patch: str, through: str, seen: tuple[Any, ...]) -> t
     return z0.detach(), gradient
 
 
-def gradient(name: str, patch: str = "") -> dict[str, Any]:
+def gradient(name: str, patch: str = "", throughs: tuple[str, ...] = ("denoiser", "decoder")) -> dict[str, Any]:
     """Gradients inside the host against independent ones; the shared models before and after."""
     found: dict[str, Any] = {}
-    for through in ("denoiser", "decoder"):
+    for through in throughs:
         with torch.inference_mode():
             host = loaded(name, patch)
             latent, sigmas, z_hat = started(host, LAYOUTS[name].channels)
@@ -219,7 +219,7 @@ REPORTS: dict[str, Callable[[], Any]] = {
     "agreement-sd15-v": lambda: agreement("sd15", "v_prediction"),
     "gradient-sd15-v": lambda: gradient("sd15", "v_prediction"),
     "agreement-sd15-full": lambda: agreement("sd15-full", "v_prediction"),
-    "gradient-sd15-full": lambda: gradient("sd15-full"),
+    "gradient-sd15-full": lambda: gradient("sd15-full", throughs=("denoiser",)),
 }
 
 if __name__ == "__main__":
