@@ -108,8 +108,8 @@ class FittedPass:
         sizes += [size for size in tile_sizes(longest, SMALLEST_TILE) if not sizes or size < sizes[0]]
         for size in sizes:
             cost = each * min(size, height) * min(size, width)
-            if not rungs or cost < rungs[-1].bytes:
-                rungs.append(Rung(cost, size))
+            # estimates may be wrong: a smaller piece is worth a try after a larger one has failed
+            rungs.append(Rung(min(cost, 0.9 * rungs[-1].bytes) if rungs else cost, size))
         return rungs
 
     def attempt(self, source: Tensor, guided: bool, work: Callable[[Rung], Result]) -> Result:
@@ -128,9 +128,10 @@ class FittedPass:
         """Never again try ``failed``, or what takes as much. Raises AdaptDiffuseError where nothing takes less."""
         self.machine.release()
         if failed == self.rungs(source, guided)[-1]:
+            tile = failed.tile or max(source.shape[2:]) // self.units.source
             raise AdaptDiffuseError(
-                f"The memory does not even hold the {self.what} on the smallest tile ({failed.tile * max(self.units)} "
-                "pixels): restore a smaller photo, connect a tiny autoencoder as guidance_vae, or close other programs."
+                f"The memory does not even hold the {self.what} on the smallest tile ({tile * max(self.units)} pixels): "
+                "restore a smaller photo, connect a tiny autoencoder as guidance_vae, or close other programs."
             )
         self._limits[guided] = failed.bytes
 

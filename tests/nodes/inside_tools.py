@@ -133,6 +133,7 @@ def sample(
     cfg: float | None = None,
     indices: list[int] | None = None,
     guider: Any = None,
+    **decoder: Any,
 ) -> torch.Tensor:
     """The host's own nodes, in inference mode as in a graph; the latent in the model's scale."""
     guider = (
@@ -147,7 +148,7 @@ def sample(
     raw = {"samples": host.model.model.process_latent_out(latent)}
     if indices is not None:
         raw["batch_index"] = indices
-    sampler = guided_sampler(solver, measurement, host.vae, indices)
+    sampler = guided_sampler(solver, measurement, host.vae, indices, **decoder)
     out = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas.float(), raw).result[0]["samples"]
     return host.model.model.process_latent_in(out)
 

@@ -183,11 +183,12 @@ def test_the_free_memory_decides_and_is_asked_once():
     passing = fitted()
     source = source_for(passing, 80, 20)
     rungs = passing.rungs(source, True)
-    assert [rung.tile for rung in rungs] == [0, 0, 32, 16]
-    assert [rung.kept for rung in rungs] == [True, False, False, False]
+    assert [rung.tile for rung in rungs] == [0, 0, 64, 32, 16]
+    assert [rung.kept for rung in rungs] == [True, False, False, False, False]
     assert [rung.bytes for rung in rungs] == sorted((rung.bytes for rung in rungs), reverse=True)
+    assert [rung.checkpointed for rung in rungs] == [False, True, False, False, False]
     for rung in rungs:
-        machine = MadeUp(bytes=rung.bytes / 0.59)  # a share of it may be used
+        machine = MadeUp(bytes=rung.bytes / 0.599)  # a share of it may be used
         chosen = fitted(machine=machine)
         assert chosen.rung(source, True) == rung
         assert chosen.rung(source, True) == rung
