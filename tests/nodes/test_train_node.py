@@ -38,7 +38,9 @@ def test_a_trained_encoder_restores_and_can_be_loaded(comfy: ComfyServer, graph:
     assert "over HTTP.safetensors" in json.dumps(names)
 
     loading = Graph()
-    again = loading.severity(loading.photo("small.png"), loading.model()[1], "over HTTP.safetensors")
+    vae = loading.model()[1]
+    again = loading.severity(loading.photo("small.png"), vae, "over HTTP.safetensors")
+    loading.show(loading.add("VAEDecode", samples=again[1], vae=vae)[0])
     assert comfy.run(loading.prompt)[again[0][0]]["text"] == outputs[said]["text"]
 
 
