@@ -61,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
         photos = damage(task, truth, args.seed, args.noise_std)
         file = args.severity_encoder or default_encoder(TASKS[task][1])
         encoder = options.load_encoder(file, prior)
-        columns: list[tuple[str, Tensor]] = [("truth", truth), ("damaged", photos.y)]
+        columns: list[tuple[str, Tensor]] = [("truth", truth)]
+        if "damaged" not in methods:
+            columns.append(("damaged", photos.y))
         keep(args.out, rows, severity_row(task, photos, prior, encoder))
         for method in methods:
             row, restored = under_progress_bar(args, method, task, photos, prior, encoder, settings)
