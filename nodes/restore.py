@@ -46,9 +46,9 @@ class RestorePhoto(io.ComfyNode):
                     "solver",
                     options=[name for name in SOLVER_NAMES if name != "dps"],
                     default="default",
-                    tooltip="default works with every model, quantised and offloaded ones too. ldps, gml-dps and psld "
-                    "are as published and take twice the time and a copy of the model; psld is not for JPEG and "
-                    "camera blur. resample follows the photo closely, and is slow.",
+                    tooltip="All work with every model, quantised and offloaded ones too. default is ldps. gml-dps and "
+                    "psld leave fewer artefacts of the VAE and take longer; psld is not for JPEG and camera blur. "
+                    "resample follows the photo closely, and is slow.",
                 ),
                 io.Float.Input(
                     "fidelity",

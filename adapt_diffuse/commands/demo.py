@@ -10,17 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..bundled import WEIGHTS, default_encoder
+from ..bundled import WEIGHTS
 from ..defaults import SOLVER_NAMES, make_solver
 from ..degradation import measure
 from ..errors import AdaptDiffuseError
 from ..images import open_image, write_image
 from ..metrics import psnr
-from ..restore import damage_generators
+from ..restore import damage_generators, generators_for
 from ..sheet import before_after
 from ..words import describe_restoration
 from . import options
-from .restore import restore_one
+from .batches import Recipe, restore_batch
+from .restore import encoders
 
 PHOTO = WEIGHTS.parent / "assets" / "flower.jpg"
 FLOWER = (150, 50, 470, 370)  # the blossom in the photo
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_solver(parser)
     options.add_through(parser)
     options.add_degradation(parser)
-    parser.set_defaults(degradation="gaussian-blur:std=2.0")
+    parser.set_defaults(degradation="gaussian-blur:std=2.0", calibration_photos=None)
 
 
 def demo_photo() -> Tensor:
@@ -50,11 +51,11 @@ def run(args: argparse.Namespace) -> int:
     solver = make_solver(args.solver, name, eta=args.eta, gamma=args.gamma, through=args.through)
     start = options.start_settings(args, args.solver)
     prior = options.load_prior(args)
-    encoder = options.load_encoder(args.severity_encoder or default_encoder(name), prior)
+    recipe = Recipe(degradation, prior, solver, encoders(args, name, degradation, prior), start, args.seed)
     photo = demo_photo().to(prior.device)
     damaged = measure(photo, degradation, damage_generators(args.seed, 1))
     write_image(args.out / "damaged.png", damaged)
-    result = restore_one(damaged, degradation, prior, solver, encoder, start, args.seed, "restoring")
+    result = restore_batch(damaged, recipe, generators_for(args.seed, 1), "restoring")
     write_image(args.out / "restored.png", result.image)
     columns = [("the photo", photo), ("damaged", damaged), ("restored", result.image)]
     write_image(args.out / "before-after.png", before_after(columns))

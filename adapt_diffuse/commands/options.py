@@ -34,7 +34,11 @@ def add_degradation(parser: argparse.ArgumentParser) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, help="diffusers folder (vae, unet, scheduler); default: the bundled one")
-    parser.add_argument("--severity-encoder", type=Path, help="safetensors file; default: the bundled one")
+    parser.add_argument(
+        "--severity-encoder",
+        type=Path,
+        help="safetensors file; none (restore, demo) calibrates instead; default: the bundled one",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     parser.add_argument(
         "--guidance-vae", type=Path, metavar="DIR", help="diffusers folder of a tiny autoencoder, for gradients only"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,83 +18,112 @@ from ..defaults import SOLVER_NAMES, make_solver
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
-from ..images import read_photo, write_image
-from ..restore import Restoration, generators_for, restore
+from ..images import find_photos, write_image
+from ..restore import Restoration
 from ..severity import SeverityModel
-from ..solvers import Solver
-from ..start import StartSettings
+from ..severity.calibration import calibrate
+from ..severity.calibration_photos import calibration_size, folder_views, sample_views
 from ..words import describe_restoration
 from . import options
+from .batches import Job, Outcome, Recipe, batches_of, cost_of, outcomes, seconds_of
+
+WITHOUT = Path("none")  # in place of a severity encoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photos, or folders of photos")
     parser.add_argument("--out", type=Path, required=True, help="folder for the restored photos (PNG)")
     parser.add_argument("--solver", default="default", help=" | ".join(SOLVER_NAMES))
+    parser.add_argument("--batch", type=int, help="photos of one size at a time; default: what the memory bears")
     parser.add_argument("--report", type=Path, help="JSON file with the figures of each photo")
     options.add_degradation(parser)
     options.add_model(parser)
     options.add_solver(parser)
     options.add_through(parser)
+    parser.add_argument(
+        "--calibration-photos",
+        type=Path,
+        metavar="DIR",
+        help="with --severity-encoder none: undamaged photos to calibrate the severity on; default: the sample photo",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     name, degradation = options.degradation_of(args)
     solver = make_solver(args.solver, name, eta=args.eta, gamma=args.gamma, through=args.through)
     start = options.start_settings(args, args.solver)
+    if args.batch is not None and args.batch < 1:
+        raise AdaptDiffuseError(f"--batch must be 1 or more photos, not {args.batch}.")
     photos, failed = options.photos_of(args.photos, args.out)
     prior = options.load_prior(args)
-    encoder = options.load_encoder(args.severity_encoder or default_encoder(name), prior)
+    recipe = Recipe(degradation, prior, solver, encoders(args, name, degradation, prior), start, args.seed)
+    jobs = [Job(index, path, target) for index, (path, target) in enumerate(photos)]
 
-    rows: list[dict[str, Any]] = []
-    for index, (path, target) in enumerate(photos):
-        try:
-            photo = read_photo(path).to(prior.device)
-            result = restore_one(photo, degradation, prior, solver, encoder, start, args.seed + index, path.name)
-            write_image(target, result.image)
-        except AdaptDiffuseError as error:
-            options.say_failed(path, error)
-            failed += 1
-            continue
-        print(f"{target}: {describe_restoration(result, prior.sigmas)}")
-        rows.append({"photo": str(path), "restored": str(target), **report_row(result)})
-        if args.report:
-            write_text(args.report, json.dumps(rows, indent=2))
+    rows: dict[int, dict[str, Any]] = {}
+    for batch in batches_of(jobs, args.batch, prior.device):
+        for outcome in outcomes(batch, recipe):
+            row = finish(outcome, prior.sigmas)
+            if row is None:
+                failed += 1
+                continue
+            rows[outcome.job.index] = row
+            if args.report:
+                write_text(args.report, json.dumps([rows[index] for index in sorted(rows)], indent=2))
     return 2 if failed else 0
 
 
-def restore_one(
-    photo: Tensor,
-    degradation: Degradation,
-    prior: DiffusersPrior,
-    solver: Solver,
-    encoder: SeverityModel,
-    start: StartSettings,
-    seed: int,
-    title: str,
-) -> Restoration:
-    """Restore one photo (1, 3, H, W) under a progress bar."""
-    from tqdm import tqdm
-
-    with tqdm(desc=title, unit="step", leave=False, file=sys.stderr) as bar:
-
-        def advance(step: int, steps: int, x: Tensor, z0: Tensor, sigma: Tensor) -> None:
-            bar.total = steps
-            bar.update(1)
-
-        return restore(photo, degradation, prior, solver, generators_for(seed, 1), encoder, start, advance)
+def finish(outcome: Outcome, sigmas: Tensor) -> dict[str, Any] | None:
+    """Write the restored photo, say so, and give its row; None where it failed, with the reason on stderr."""
+    job, result, place = outcome.job, outcome.result, outcome.place
+    try:
+        if result is None:
+            raise outcome.error or AdaptDiffuseError("There is no restoration.")
+        write_image(job.target, result.image[place])
+    except AdaptDiffuseError as error:
+        options.say_failed(job.photo, error)
+        return None
+    print(f"{job.target}: {describe_restoration(result, sigmas, place)}")
+    return {"photo": str(job.photo), "restored": str(job.target), **report_row(result, place)}
 
 
-def report_row(result: Restoration) -> dict[str, Any]:
-    """The figures of a single photo's restoration."""
+def encoders(
+    args: argparse.Namespace, name: str, degradation: Degradation, prior: DiffusersPrior
+) -> Callable[[tuple[int, int]], SeverityModel]:
+    """The severity encoder for photos of a (height, width): the one of the options, or a calibration, made once.
+
+    Raises:
+        AdaptDiffuseError: an encoder that cannot be used, or calibration photos beside one.
+    """
+    if args.severity_encoder != WITHOUT:
+        if args.calibration_photos is not None:
+            raise AdaptDiffuseError("--calibration-photos goes with --severity-encoder none.")
+        encoder = options.load_encoder(args.severity_encoder or default_encoder(name), prior)
+        return lambda size: encoder
+    if args.calibration_photos is not None:
+        find_photos(args.calibration_photos)  # a folder without any is said at once
+    made: dict[tuple[int, int], SeverityModel] = {}
+
+    def calibrated(photo_size: tuple[int, int]) -> SeverityModel:
+        size = calibration_size(degradation, *degradation.image_size(*photo_size))
+        if size not in made:
+            folder = args.calibration_photos
+            views = sample_views(*size) if folder is None else folder_views(folder, *size)
+            made[size] = calibrate(views.to(prior.device), degradation, prior.encode, prior.multiple)
+        return made[size]
+
+    return calibrated
+
+
+def report_row(result: Restoration, place: int = 0) -> dict[str, Any]:
+    """The figures of one photo of a restoration."""
     assert result.severity is not None
-    residual = float(result.residual[0])
+    residual = float(result.residual[place])
     return {
-        "sigma_hat": float(result.severity.sigma_hat[0]),
-        "sigma_start": float(result.sigma_start[0]),
-        "steps": int(result.steps[0]),
-        "residual": residual if torch.isfinite(result.residual[0]) else None,
-        "seconds": result.seconds,
+        "sigma_hat": float(result.severity.sigma_hat[place]),
+        "sigma_start": float(result.sigma_start[place]),
+        "steps": int(result.steps[place]),
+        "residual": residual if torch.isfinite(result.residual[place]) else None,
+        "seconds": seconds_of(result, place),
         "peak_memory_mib": result.peak_memory,
-        **asdict(result.cost),
+        **asdict(cost_of(result, place)),
     }

@@ -1,0 +1,176 @@
+"""Photos of one size restored together, each as it would be alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..cost import Cost
+from ..degradation import Degradation
+from ..errors import AdaptDiffuseError
+from ..hosts.diffusers import DiffusersPrior
+from ..images import read_photo
+from ..measurement import Measurement
+from ..restore import Restoration, generators_for, restore
+from ..severity import SeverityModel
+from ..solvers import Solver
+from ..start import StartSettings
+
+ORIENTATION, TURNED = 0x0112, range(5, 9)  # EXIF: these swap height and width
+MOST_PHOTOS = 8  # at once; more is hardly faster, and Ctrl-C loses those under way
+CPU_PIXELS = 2**18  # at once on a CPU, where a batch saves little time
+GPU_BYTES_PER_PIXEL = 2**15  # of a large autoencoder's decoder with its gradient
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo on disk.
+
+    Attributes:
+        index: its place among all photos; it draws the numbers of the seed plus that.
+        photo, target: the damaged one, and the file for the restored one.
+    """
+
+    index: int
+    photo: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to every photo.
+
+    Attributes:
+        encoder: the severity encoder for photos of a (height, width).
+        seed: of the first photo.
+    """
+
+    degradation: Degradation
+    prior: DiffusersPrior
+    solver: Solver
+    encoder: Callable[[tuple[int, int]], SeverityModel]
+    start: StartSettings
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A photo's place in the restoration of its batch, or why there is none."""
+
+    job: Job
+    result: Restoration | None = None
+    place: int = 0
+    error: AdaptDiffuseError | None = None
+
+
+def batches_of(jobs: Sequence[Job], batch: int | None, device: torch.device) -> list[list[Job]]:
+    """The jobs by the size of their photos, ``batch`` at a time; None takes what the memory bears.
+
+    Files that are no photos are alone: reading them says what they are.
+    """
+    groups: dict[tuple[int, ...], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(size_on_disk(job.photo) or (job.index,), []).append(job)
+    found = []
+    for size, group in groups.items():
+        count = batch or (photos_at_once(size, device) if len(size) == 2 else 1)
+        found += [group[first : first + count] for first in range(0, len(group), count)]
+    return found
+
+
+def size_on_disk(path: Path) -> tuple[int, int] | None:
+    """(height, width) of the upright photo, from the head of its file; None where that is no image."""
+    try:
+        with Image.open(path) as file:
+            width, height = file.size
+            return (width, height) if file.getexif().get(ORIENTATION) in TURNED else (height, width)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def photos_at_once(size: tuple[int, ...], device: torch.device) -> int:
+    """How many photos of ``size`` go through together."""
+    pixels = size[0] * size[1]
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return min(max(free // (GPU_BYTES_PER_PIXEL * pixels), 1), MOST_PHOTOS)
+    return min(max(CPU_PIXELS // pixels, 1), MOST_PHOTOS)
+
+
+def outcomes(jobs: Sequence[Job], recipe: Recipe) -> Iterator[Outcome]:
+    """Restore photos of one size together; one that cannot be restored does not lose the others."""
+    good: list[tuple[Job, Tensor]] = []
+    for job in jobs:
+        try:
+            photo = read_photo(job.photo).to(recipe.prior.device)
+            Measurement.of(photo, recipe.degradation)
+        except AdaptDiffuseError as error:
+            yield Outcome(job, error=error)
+        else:
+            good.append((job, photo))
+    if good:
+        yield from attempt(good, recipe)
+
+
+def attempt(good: Sequence[tuple[Job, Tensor]], recipe: Recipe) -> Iterator[Outcome]:
+    """Restore ``good`` together, or, where that fails, each half of them by itself."""
+    jobs = [job for job, _ in good]
+    error: AdaptDiffuseError | None = None
+    try:
+        generators = [generators_for(recipe.seed + job.index, 1)[0] for job in jobs]
+        title = jobs[0].photo.name if len(jobs) == 1 else f"{len(jobs)} photos from {jobs[0].photo.name} on"
+        result = restore_batch(torch.cat([photo for _, photo in good]), recipe, generators, title)
+    except AdaptDiffuseError as reason:
+        error = reason
+    except torch.cuda.OutOfMemoryError:
+        error = AdaptDiffuseError("The GPU's memory does not hold this photo: make it smaller, or use --device cpu.")
+    if error is None:
+        yield from (Outcome(job, result, place) for place, job in enumerate(jobs))
+    elif len(good) == 1:
+        yield Outcome(jobs[0], error=error)
+    else:
+        middle = len(good) // 2
+        yield from attempt(good[:middle], recipe)
+        yield from attempt(good[middle:], recipe)
+
+
+def restore_batch(photo: Tensor, recipe: Recipe, generators: list[torch.Generator], title: str) -> Restoration:
+    """Restore photos (B, 3, H, W) under a progress bar."""
+    from tqdm import tqdm
+
+    encoder = recipe.encoder((photo.shape[2], photo.shape[3]))
+    with tqdm(desc=title, unit="step", leave=False, file=sys.stderr) as bar:
+
+        def advance(step: int, steps: int, x: Tensor, z0: Tensor, sigma: Tensor) -> None:
+            bar.total = steps
+            bar.update(1)
+
+        return restore(
+            photo, recipe.degradation, recipe.prior, recipe.solver, generators, encoder, recipe.start, advance
+        )
+
+
+def cost_of(result: Restoration, place: int) -> Cost:
+    """What one photo of a batch cost.
+
+    Passes that come with every step are counted by the photo's own steps, the rest is shared evenly.
+    """
+    steps, count = int(result.steps.sum()), len(result.steps)
+    shares = []
+    for field in fields(Cost):
+        total = getattr(result.cost, field.name)
+        per_step = total // steps if steps else 0
+        shares.append(per_step * int(result.steps[place]) + round((total - per_step * steps) / count))
+    return Cost(*shares)
+
+
+def seconds_of(result: Restoration, place: int) -> float:
+    """The part of the batch's seconds that is a photo's, by its steps."""
+    total = int(result.steps.sum())
+    return result.seconds * (int(result.steps[place]) / total if total else 1 / len(result.steps))

@@ -1,0 +1,256 @@
+"""Run by ComfyUI's interpreter, ComfyUI importable: Restore Photo and Calibrate Severity, as JSON on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from inside_tools import as_flow, distance, loaded_digest, native, pack, tell  # first: it makes this a ComfyUI
+
+# isort: split
+
+import comfy.model_management
+import torch
+
+from adapt_diffuse.bundled import bundled_model, default_encoder
+from adapt_diffuse.defaults import LEVELS, make_solver
+from adapt_diffuse.degradation import measure, parse_degradation
+from adapt_diffuse.hosts.comfy_model import HostModel
+from adapt_diffuse.hosts.diffusers import DiffusersPrior
+from adapt_diffuse.measurement import Measurement
+from adapt_diffuse.restore import generators_for, restore
+from adapt_diffuse.severity import Severity, load_severity_encoder
+from adapt_diffuse.severity.calibration import calibrate
+from adapt_diffuse.severity.calibration_photos import sample_views
+from adapt_diffuse.start import StartSettings
+
+SEED, STEPS = 11, 5
+KINDS = {
+    "gaussian-blur": ("gaussian-blur:std=1.5", "default", (48, 64)),
+    "missing-pixels": ("missing-pixels:drop=0.6,seed=1", "gml-dps", (45, 61)),
+    "resample": ("gaussian-blur:std=1", "resample", (32, 32)),
+}
+
+
+def photos(size: tuple[int, int]) -> torch.Tensor:
+    """A photo with much detail and one with little."""
+    views = sample_views(*size)
+    return torch.cat([views[0], 0.5 + 0.1 * (views[8] - 0.5)]).reshape(2, 3, *size)
+
+
+def bundled() -> HostModel:
+    return pack("adapt_diffuse.hosts.comfy_model").load_diffusers(bundled_model())
+
+
+def in_node(host: HostModel, y: torch.Tensor, text: str, solver: str, seed: int = SEED, **more: Any) -> Any:
+    """Restore Photo's image, severity and report."""
+    degradation = pack("adapt_diffuse.degradation").parse_degradation(text, 0.05)
+    image = y.movedim(1, -1).contiguous()
+    node = pack("nodes.restore").RestorePhoto
+    options = {"steps": STEPS, **more}
+    return node.execute(image, host.model, host.vae, degradation, solver, 0.5, seed, **options).result
+
+
+def outside(y: torch.Tensor, text: str, solver: str, encoder: Any) -> Any:
+    """What the command line makes of the same photos."""
+    prior = DiffusersPrior.load(bundled_model())
+    name = text.partition(":")[0]
+    settings = StartSettings(steps=STEPS, levels=LEVELS.get(solver, 0))
+    chosen = make_solver(solver, name)
+    return restore(y, parse_degradation(text, 0.05), prior, chosen, generators_for(SEED, len(y)), encoder, settings)
+
+
+def trained(kind: str) -> dict[str, Any]:
+    """A batch by a trained encoder: against its photos one by one, and against the command line."""
+    text, solver, size = KINDS[kind]
+    truth = photos(size)
+    y = measure(truth, parse_degradation(text, 0.05), generators_for(1, 2))
+    path = default_encoder(text.partition(":")[0])
+    with torch.inference_mode():
+        host = bundled()
+        before = loaded_digest(host)
+        encoder = pack("adapt_diffuse.hosts.comfy_encoder").HostSeverityEncoder.load(path)
+        image, severity, report = in_node(host, y, text, solver, severity_encoder=encoder)
+        alone = [in_node(host, y[i : i + 1], text, solver, SEED + i, severity_encoder=encoder)[0] for i in range(2)]
+        after = loaded_digest(host)
+    expected = outside(y, text, solver, load_severity_encoder(path))
+    return {
+        "shape": list(image.shape),
+        "alone": float((image - torch.cat(alone)).abs().max()),
+        "command_line": float((image.movedim(-1, 1) - expected.image).abs().max()),
+        "moved": float((image.movedim(-1, 1) - y).abs().mean()),
+        "sigma_hat": severity.sigma_hat.tolist(),
+        "expected_sigma_hat": expected.severity.sigma_hat.tolist(),
+        "report": report,
+        "unchanged": before == after,
+    }
+
+
+def mixed() -> dict[str, Any]:
+    """All levels, so that the photos join one after the other: how many are under way at each step."""
+    text, _, size = KINDS["gaussian-blur"]
+    y = measure(photos(size), parse_degradation(text, 0.05), generators_for(1, 2))
+    under_way = []
+    with torch.inference_mode():
+        host = bundled()
+        space = pack("adapt_diffuse.hosts.comfy_encoder").host_latent_space(host.vae, host.model)
+        z_hat = space.from_raw(host.vae.encode(y.movedim(1, -1)))
+        sigma_hat = torch.tensor([0.05, 0.12])
+
+        class Fixed:
+            def __init__(self, index: slice):
+                self.space, self.index = space, index
+
+            def check(self, vae: Any) -> None:
+                pass
+
+            def predict(self, photo: torch.Tensor, vae: Any, multiple: int) -> Severity:
+                return Severity(z_hat[self.index], sigma_hat[self.index], size)
+
+        def watch(args: dict[str, Any]) -> torch.Tensor:
+            under_way.append(len(args["denoised"]))
+            return args["denoised"]
+
+        watched = host._replace(model=host.model.clone())
+        watched.model.set_model_sampler_post_cfg_function(watch)
+        options = {"steps": 0}
+        image, _, report = in_node(watched, y, text, "default", severity_encoder=Fixed(slice(0, 2)), **options)
+        alone = [
+            in_node(host, y[i : i + 1], text, "default", SEED + i, severity_encoder=Fixed(slice(i, i + 1)), **options)
+            for i in range(2)
+        ]
+    return {
+        "under_way": under_way,
+        "alone": float((image - torch.cat([found[0] for found in alone])).abs().max()),
+        "report": report,
+        "reports": [found[2] for found in alone],
+    }
+
+
+def calibrated() -> dict[str, Any]:
+    """Without an encoder: against the package's own calibration, and through Calibrate Severity and Encode Severity."""
+    text, solver, size = KINDS["gaussian-blur"]
+    degradation = parse_degradation(text, 0.05)
+    y = measure(photos(size), degradation, generators_for(1, 2))
+    prior = DiffusersPrior.load(bundled_model())
+    expected = outside(y, text, solver, calibrate(sample_views(*size), degradation, prior.encode, prior.space.factor))
+    with torch.inference_mode():
+        host = bundled()
+        image, severity, _ = in_node(host, y, text, solver)
+        same = pack("adapt_diffuse.degradation").parse_degradation(text, 0.05)
+        photo = y.movedim(1, -1).contiguous()
+        node = pack("nodes.calibrate").CalibrateSeverity
+        (encoder,) = node.execute(host.model, host.vae, same, image=photo).result
+        found = pack("nodes.severity").EncodeSeverity.execute(photo, host.vae, encoder).result
+        good = sample_views(*size)[:3].movedim(1, -1)
+        (other,) = node.execute(host.model, host.vae, same, good).result
+    return {
+        "image": float((image.movedim(-1, 1) - expected.image).abs().max()),
+        "sigma_hat": severity.sigma_hat.tolist(),
+        "expected_sigma_hat": expected.severity.sigma_hat.tolist(),
+        "encoded": found[2],
+        "z_hat": distance(encoder.space.from_raw(found[0].latent), expected.severity.z_hat),
+        "scales": [encoder.calibration.scale, other.calibration.scale],
+    }
+
+
+def text_model(prepare: Callable[[HostModel], None]) -> dict[str, Any]:
+    """A model of the host's own kind, with a prompt: batch against one by one, without a prompt, with two."""
+    with torch.inference_mode():
+        host = native(True)
+        prepare(host)
+        degradation = pack("adapt_diffuse.degradation").GaussianBlur(1.0, 0.05)
+        image = torch.cat([photos((40, 48))]).movedim(1, -1).contiguous()
+        node = pack("nodes.restore").RestorePhoto
+
+        def run(part: torch.Tensor, seed: int, positive: Any = host.conditioning[:1], **more: Any) -> torch.Tensor:
+            options = {"positive": positive, "steps": 3, **more}
+            return node.execute(part, host.model, host.vae, degradation, "default", 0.5, seed, **options).result[0]
+
+        both = run(image, 0, negative=host.conditioning[1:], cfg=2.0)
+        alone = [run(image[i : i + 1], i, negative=host.conditioning[1:], cfg=2.0) for i in range(2)]
+        other = run(image, 0)
+        two = [[torch.cat([text for text, _ in host.conditioning]), {}]]
+        refused = []
+        for positive in (None, two):
+            try:
+                run(image, 0, positive)
+            except pack("adapt_diffuse.errors").AdaptDiffuseError as error:
+                refused.append(str(error))
+        return {
+            "shape": list(both.shape),
+            "alone": float((both - torch.cat(alone)).abs().max()),
+            "cfg_counts": float((both - other).abs().max()),
+            "refused": refused,
+        }
+
+
+def interrupted() -> dict[str, Any]:
+    """Cancel in the middle, and the run after it."""
+    text, _, size = KINDS["gaussian-blur"]
+    y = measure(photos(size), parse_degradation(text, 0.05), generators_for(1, 2))
+    calls = []
+
+    def stop(args: dict[str, Any]) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 2:
+            comfy.model_management.interrupt_current_processing()
+        return args["denoised"]
+
+    with torch.inference_mode():
+        host = bundled()
+        encoder = pack("adapt_diffuse.hosts.comfy_encoder").HostSeverityEncoder.load(default_encoder("gaussian-blur"))
+        first = in_node(host, y, text, "default", severity_encoder=encoder)[0]
+        before = loaded_digest(host)
+        watched = host._replace(model=host.model.clone())
+        watched.model.set_model_sampler_post_cfg_function(stop)
+        try:
+            in_node(watched, y, text, "default", severity_encoder=encoder)
+            raised = "nothing"
+        except comfy.model_management.InterruptProcessingException as error:
+            raised = type(error).__name__
+        second = in_node(host, y, text, "default", severity_encoder=encoder)[0]
+        return {
+            "raised": raised,
+            "calls": len(calls),
+            "unchanged": before == loaded_digest(host),
+            "again": float((first - second).abs().max()),
+        }
+
+
+def fidelity() -> dict[str, Any]:
+    """How far the restoration, damaged again, is from the photo, over the dial."""
+    text, _, size = KINDS["gaussian-blur"]
+    degradation = parse_degradation(text, 0.05)
+    y = measure(photos(size)[:1], degradation, generators_for(1, 1))
+    found: dict[str, Any] = {"residual": []}
+    with torch.inference_mode():
+        host = bundled()
+        encoder = pack("adapt_diffuse.hosts.comfy_encoder").HostSeverityEncoder.load(default_encoder("gaussian-blur"))
+        node, same = pack("nodes.restore").RestorePhoto, pack("adapt_diffuse.degradation").parse_degradation(text, 0.05)
+        for dial in (0.0, 0.5, 1.0):
+            image = node.execute(
+                y.movedim(1, -1), host.model, host.vae, same, "default", dial, SEED, encoder, steps=30
+            ).result[0]
+            found["residual"].append(float(Measurement.of(y, degradation).residual_ratio(image.movedim(-1, 1))[0]))
+        found["eta"] = [pack("adapt_diffuse.hosts.comfy_restore").dialled_solver("ldps", same, d).eta for d in (0, 0.5)]
+        found["gamma"] = pack("adapt_diffuse.hosts.comfy_restore").dialled_solver("resample", same, 1).gamma
+        try:
+            pack("adapt_diffuse.hosts.comfy_restore").dialled_solver("ldps", same, 1.5)
+        except pack("adapt_diffuse.errors").AdaptDiffuseError as error:
+            found["refused"] = str(error)
+    return found
+
+
+REPORTS: dict[str, Callable[[], Any]] = {
+    **{kind: lambda kind=kind: trained(kind) for kind in KINDS},
+    "mixed": mixed,
+    "calibrated": calibrated,
+    "text": lambda: text_model(lambda host: None),
+    "text-flow": lambda: text_model(as_flow),
+    "interrupted": interrupted,
+    "fidelity": fidelity,
+}
+
+if __name__ == "__main__":
+    tell(REPORTS)
