@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ def training_plot(curve: Curve) -> Tensor:
     return torch.from_numpy(np.asarray(training_picture(curve), dtype=np.float32) / 255)[None]
 
 
-def draw_curve(draw: ImageDraw.ImageDraw, font: object, curve: Curve) -> None:
+def draw_curve(draw: ImageDraw.ImageDraw, font: Any, curve: Curve) -> None:
     if not curve.steps:  # an interrupt came after the last step
         draw.text((SIDE, SIDE), "nothing was left to learn", fill=INK, font=font, anchor="mm")
         return
@@ -55,7 +56,7 @@ def draw_curve(draw: ImageDraw.ImageDraw, font: object, curve: Curve) -> None:
     draw.text((2 * SIDE - 16, 2 * SIDE - 36), f"step {curve.steps[-1]}", fill=INK, font=font, anchor="ra")
 
 
-def draw_calibration(draw: ImageDraw.ImageDraw, font: object, errors: SeverityErrors) -> None:
+def draw_calibration(draw: ImageDraw.ImageDraw, font: Any, errors: SeverityErrors) -> None:
     predicted, true = errors.sigma_hat.tolist(), errors.true_error.tolist()
     low, high = span([*predicted, *true])
     draw.line([place(0, 0, 1), place(1, 1, 1)], fill=CURVE, width=4)
