@@ -128,7 +128,7 @@ def with_quantised_layers(weights: dict[str, torch.Tensor]) -> dict[str, torch.T
         scale = weights[key].abs().max() / 448
         weights[key] = (weights[key] / scale).to(torch.float8_e4m3fn)
         weights[f"{key}_scale"] = scale
-        weights[key.removesuffix("weight") + "comfy_quant"] = form
+        weights[key.removesuffix("weight") + "comfy_quant"] = form.clone()
     return weights
 
 
