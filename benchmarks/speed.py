@@ -1,6 +1,6 @@
 """What a guided step costs beside its own parts, and what makes it cheaper, as ratios of one run.
 
-    python -m benchmarks.speed --out speed.json [--guidance-vae DIR] [--size 128] [--rounds 15]
+    python -m benchmarks.speed --out speed.json [--guidance-vae DIR] [--published DIR] [--size 128] [--rounds 15]
 
 Everything is timed in turn, several rounds on the same photos; a ratio is the median over the rounds of the ratio in
 each: it holds on a shared machine where seconds do not.
@@ -9,15 +9,23 @@ each: it holds on a shared machine where seconds do not.
     form            a step through the decoder alone over one through the denoiser too
     tiny            a decoder gradient of the guidance VAE over one of the full VAE
     batch           eight photos of eight severities together over the same one by one
+    published       our step through the denoiser, of one photo, over one whose data consistency is the published code
+
+``--published`` names a checkout of the paper's code (z-fabian/flash-diffusion). Its data consistency runs as it is, on
+our model and operator; the ancestral step around it, which is part of another library there, is written down here.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +39,7 @@ from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
 from adapt_diffuse.schedule import descend
-from adapt_diffuse.solvers import LDPS, State, solve
+from adapt_diffuse.solvers import LDPS, State, ddim_step, solve
 from benchmarks.cost import seconds
 
 SIGMA = 0.5
@@ -98,6 +106,35 @@ def batch_parts(prior: DiffusersPrior, size: int) -> Parts:
     }
 
 
+def published_part(folder: Path, prior: DiffusersPrior, size: int) -> Callable[[], object]:
+    """A step of Latent-DPS for one photo, its correction by the published code in ``folder``."""
+    utilities: Any = ModuleType("scripts.utils")  # the original asks for far more than the two maps that are used
+    utilities.rescale_to_minusone_one = lambda image: image * 2 - 1
+    utilities.rescale_to_zero_one = lambda image: (image + 1) / 2
+    sys.modules.update({"scripts": ModuleType("scripts"), "scripts.utils": utilities})
+    module = runpy.run_path(str(folder / "samplers" / "data_consistency.py"))
+
+    photo = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)).to(prior.device)
+    blur = GaussianBlur(2.0, 0.05)
+    corrector = module["LatentDataConsistency"](
+        fwd_operator=lambda image, t, seed: blur(image), noise_schedule=None, encode_fn=prior.encode,
+        decode_fn=lambda z: prior.decode(z) * 2 - 1, dc_step=1.0, scaling_method="error",
+    )  # fmt: skip
+    corrector.update_y(photo * 2 - 1, torch.ones(1, device=prior.device))
+    with torch.no_grad():
+        z = prior.encode(photo)
+    sigma = torch.full((1,), SIGMA)
+
+    def step() -> Tensor:
+        with torch.enable_grad():
+            past = z.detach().requires_grad_()
+            z0 = prior.denoise(past, sigma)
+            following = ddim_step(past, z0, sigma, sigma / 2, torch.zeros_like(z))
+            return corrector.modify_score(past, following, z0)
+
+    return step
+
+
 def ratios(rows: list[dict[str, float]]) -> dict[str, float]:
     """The figures of the page above, from the seconds of every round."""
     made: dict[str, Callable[[dict[str, float]], float]] = {
@@ -112,6 +149,8 @@ def ratios(rows: list[dict[str, float]]) -> dict[str, float]:
     }
     if "tiny decoder gradient" in rows[0]:
         made["tiny"] = lambda t: t["tiny decoder gradient"] / t["decoder gradient"]
+    if "published step" in rows[0]:
+        made["published"] = lambda t: t["step of one photo"] / t["published step"]
     return {name: median(figure(row) for row in rows) for name, figure in made.items()}
 
 
@@ -119,6 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="default: the bundled one")
     parser.add_argument("--guidance-vae", type=Path, help="diffusers folder of a smaller autoencoder of any factor")
+    parser.add_argument("--published", type=Path, help="checkout of the paper's code")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=15)
@@ -132,6 +172,9 @@ def main() -> None:
         tiny = load_autoencoder(args.guidance_vae).to(device)
         latent = torch.zeros(args.batch, 4, args.size // prior.space.factor, args.size // prior.space.factor)
         timed["tiny decoder gradient"] = gradient_of(lambda z: tiny.decode(z).sample, latent.to(device))
+    if args.published:
+        timed["published step"] = published_part(args.published, prior, args.size)
+        timed["step of one photo"] = step_parts(prior, 1, args.size)["step through the denoiser"]
     rows = [{name: seconds(call, device) for name, call in timed.items()} for _ in range(args.rounds + 1)]
     found = ratios(rows[1:])  # the first warms up
     write_text(args.out, json.dumps(found, indent=2))
