@@ -29,7 +29,8 @@ def make(path: Path, comfy: ComfyServer) -> None:
     prompt = to_prompt(json.loads(path.read_text(encoding="utf-8")), comfy.get("/object_info"))
     kinds = {node["class_type"]: key for key, node in prompt.items()}
     outputs = comfy.run(prompt, 3000)
-    reports = [outputs[kinds[f"AdaptDiffuse{kind}"]]["text"][0] for kind in ("EncodeSeverity", "Measure")]
+    told = ("EncodeSeverity", "RestorePhoto", "Measure")
+    reports = [outputs[kinds[f"AdaptDiffuse{kind}"]]["text"][0] for kind in told if f"AdaptDiffuse{kind}" in kinds]
     print(f"{path.stem}: {', '.join(reports)}", flush=True)
     files = [outputs[kinds[kind]]["images"][0] for kind in ("PreviewImage", "SaveImage")]
     damaged, restored = (Image.open(comfy.file_of(entry)).convert("RGB") for entry in files)
