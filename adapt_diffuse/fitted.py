@@ -130,8 +130,8 @@ class FittedPass:
         if failed == self.rungs(source, guided)[-1]:
             tile = failed.tile or max(source.shape[2:]) // self.units.source
             raise AdaptDiffuseError(
-                f"The memory does not even hold the {self.what} on the smallest tile ({tile * max(self.units)} pixels): "
-                "restore a smaller photo, connect a tiny autoencoder as guidance_vae, or close other programs."
+                f"The memory does not even hold the {self.what} on the smallest tile ({tile * max(self.units)} pixels"
+                "): restore a smaller photo, connect a tiny autoencoder as guidance_vae, or close other programs."
             )
         self._limits[guided] = failed.bytes
 
