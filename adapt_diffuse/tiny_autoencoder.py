@@ -1,4 +1,4 @@
-"""Tiny autoencoders (TAESD and its relatives) as their authors publish them: one file for the encoder, one for the rest.
+"""Tiny autoencoders (TAESD and its relatives) as their authors publish them: one file is the encoder, one the decoder.
 
 They map images to latents in the model's own scale, where a full autoencoder's latents are raw. Here they are made to
 give raw ones too, so that what is trained with them fits the full autoencoder of the same latent space.

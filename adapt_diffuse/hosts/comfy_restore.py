@@ -28,6 +28,7 @@ from .comfy import ComfyPrior, WatchedMeasurement, host_codec
 from .comfy_copy import fresh
 from .comfy_levels import model_levels, to_host
 from .comfy_model import HostUNet
+from .comfy_refusals import gradients_told
 
 RANGE = 2.0  # by how much the ends of the fidelity dial change a strength; three times the tuned one diverges
 
@@ -182,7 +183,7 @@ def joining_sampler(
         callback: Callable[[dict[str, Any]], None] | None = None,
         disable: bool | None = None,
     ) -> Tensor:
-        with torch.inference_mode(False), torch.no_grad():
+        with gradients_told(), torch.inference_mode(False), torch.no_grad():
             prior = ComfyPrior(model, dict(extra_args or {}), vae, solver, x.shape, guidance_vae, tile)
             known = fresh(measurement)
             located = WatchedMeasurement(known.y.to(x), known.degradation)

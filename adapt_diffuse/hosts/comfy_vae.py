@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,13 +37,15 @@ class VaeCopy:
     def __init__(self, vae: Any, latent_format: Any, tile: int = 0):
         if getattr(vae, "first_stage_model", None) is None or getattr(vae, "latent_dim", 2) != 2:
             raise AdaptDiffuseError("This VAE is not one for single images: connect the VAE that belongs to the model.")
-        self._input, self._output = straight_line(vae.process_input), straight_line(vae.process_output)
+        into, out_of = straight_line(vae.process_input), straight_line(vae.process_output)
         self._format = normal_format(latent_format)
         self.network = without_sampling(plain_copy(vae.first_stage_model).float())
         self._device = vae.device
         factor, machine = int(vae.spacial_compression_decode()), HostMachine(vae.device)
-        self._decoder = FittedPass(self._decode, self.network, Units(1, factor), machine, "decoder", tile)
-        self._encoder = FittedPass(self._encode, self.network, Units(factor, 1), machine, "encoder", tile)
+        # no bound methods: a circle of references would keep the copy in memory after its run
+        decode, encode = partial(decoded, self.network, out_of), partial(encoded, self.network, into)
+        self._decoder = FittedPass(decode, self.network, Units(1, factor), machine, "decoder", tile)
+        self._encoder = FittedPass(encode, self.network, Units(factor, 1), machine, "encoder", tile)
 
     def decode(self, z0: Tensor) -> Tensor:
         """(B, 3, H, W) on [0, 1], not clamped. Raises AdaptDiffuseError where the gradient is lost, or memory ends."""
@@ -53,19 +56,23 @@ class VaeCopy:
         """The latent (the mean, of a distribution) of (B, 3, H, W) on [0, 1]. Errors as in ``decode``."""
         return self._format.process_in(self._encoder(image.to(self._device, torch.float32))).to(image)
 
-    def _decode(self, raw: Tensor) -> Tensor:
-        scale, offset = self._output
-        image = self.network.decode(raw) * scale + offset
-        if differentiated(raw) and not image.requires_grad:
-            raise AdaptDiffuseError("The gradient is lost inside this VAE's decoder: use another VAE.")
-        return image
 
-    def _encode(self, image: Tensor) -> Tensor:
-        scale, offset = self._input
-        raw = self.network.encode(image * scale + offset)
-        if differentiated(image) and not raw.requires_grad:
-            raise AdaptDiffuseError("The gradient is lost inside this VAE's encoder: take LDPS, or use another VAE.")
-        return raw
+def decoded(network: Any, line: tuple[float, float], raw: Tensor) -> Tensor:
+    """The image of a raw latent, by ``network`` and the ``line`` that maps its values to [0, 1]."""
+    scale, offset = line
+    image = network.decode(raw) * scale + offset
+    if differentiated(raw) and not image.requires_grad:
+        raise AdaptDiffuseError("The gradient is lost inside this VAE's decoder: use another VAE.")
+    return image
+
+
+def encoded(network: Any, line: tuple[float, float], image: Tensor) -> Tensor:
+    """The raw latent of an image on [0, 1], by ``network`` and the ``line`` that maps [0, 1] to its values."""
+    scale, offset = line
+    raw = network.encode(image * scale + offset)
+    if differentiated(image) and not raw.requires_grad:
+        raise AdaptDiffuseError("The gradient is lost inside this VAE's encoder: take LDPS, or use another VAE.")
+    return raw
 
 
 def straight_line(convert: Callable[[Tensor], Tensor]) -> tuple[float, float]:
