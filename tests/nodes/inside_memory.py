@@ -30,6 +30,7 @@ import nodes
 from adapt_diffuse.degradation import GaussianBlur
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.guidance_vae import compare
+from adapt_diffuse.hosts import comfy_vae
 from adapt_diffuse.hosts.comfy import host_codec
 from adapt_diffuse.hosts.comfy_memory import HostMachine, planned_memory
 from adapt_diffuse.hosts.comfy_model import HostModel
@@ -67,7 +68,7 @@ def start() -> torch.Tensor:
 @contextmanager
 def bearing(limit: int, tried: list[int]) -> Iterator[None]:
     """Inside, copies of the host's VAEs bear so many latent positions at once."""
-    decode, encode = VaeCopy._decode, VaeCopy._encode
+    decode, encode = comfy_vae.decoded, comfy_vae.encoded
 
     def check(count: int, values: torch.Tensor) -> None:
         positions = values.shape[0] * values.shape[2] * values.shape[3] // count
@@ -75,19 +76,19 @@ def bearing(limit: int, tried: list[int]) -> Iterator[None]:
         if positions > limit:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    def poor_decode(self: VaeCopy, raw: torch.Tensor) -> torch.Tensor:
+    def poor_decode(network: Any, line: tuple[float, float], raw: torch.Tensor) -> torch.Tensor:
         check(1, raw)
-        return decode(self, raw)
+        return decode(network, line, raw)
 
-    def poor_encode(self: VaeCopy, image: torch.Tensor) -> torch.Tensor:
+    def poor_encode(network: Any, line: tuple[float, float], image: torch.Tensor) -> torch.Tensor:
         check(64, image)
-        return encode(self, image)
+        return encode(network, line, image)
 
-    VaeCopy._decode, VaeCopy._encode = poor_decode, poor_encode  # type: ignore[method-assign]
+    comfy_vae.decoded, comfy_vae.encoded = poor_decode, poor_encode
     try:
         yield
     finally:
-        VaeCopy._decode, VaeCopy._encode = decode, encode  # type: ignore[method-assign]
+        comfy_vae.decoded, comfy_vae.encoded = decode, encode
 
 
 def ran_out(name: str) -> dict[str, Any]:
@@ -127,22 +128,22 @@ def cancelled() -> dict[str, Any]:
     """Cancel is pressed in the third tile of the first decoding."""
     with torch.inference_mode():
         host = native(True)
-        before, decode, calls = loaded_digest(host), VaeCopy._decode, []
+        before, decode, calls = loaded_digest(host), comfy_vae.decoded, []
 
-        def counted(self: VaeCopy, raw: torch.Tensor) -> torch.Tensor:
+        def counted(network: Any, line: tuple[float, float], raw: torch.Tensor) -> torch.Tensor:
             calls.append(raw.shape[2] * raw.shape[3])
             if len(calls) == 4:  # one has been the look at what a pass keeps
                 comfy.model_management.interrupt_current_processing()
-            return decode(self, raw)
+            return decode(network, line, raw)
 
-        VaeCopy._decode = counted  # type: ignore[method-assign]
+        comfy_vae.decoded = counted
         try:
             sample(host, SOLVERS["ldps"], measured(), start(), SIGMAS, cfg=2.0, tile=128)
             raised = "nothing"
         except comfy.model_management.InterruptProcessingException as error:
             raised = type(error).__name__
         finally:
-            VaeCopy._decode = decode  # type: ignore[method-assign]
+            comfy_vae.decoded = decode
         return {"raised": raised, "calls": calls, "unchanged": before == loaded_digest(host)}
 
 

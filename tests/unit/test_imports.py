@@ -45,7 +45,7 @@ def test_only_the_comfy_host_knows_comfy_and_only_inside_functions(path):
     is_host = path.parent.name == "hosts" and path.name.startswith("comfy")
     of_host = {(module, inside) for module, level, inside in imports(path) if level == 0 and module in HOST}
     assert not of_host or is_host
-    assert of_host <= {("comfy", True), ("comfy_execution", True)}
+    assert of_host <= {("comfy", True), ("comfy_execution", True), ("server", True)}
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=name_of)
