@@ -1,8 +1,8 @@
-// Shows the text that a node of this pack reports, inside the node.
+// Shows the text that a node of this pack reports, if it does, inside the node.
 import { app } from "../../scripts/app.js";
 import { ComfyWidgets } from "../../scripts/widgets.js";
 
-const NODES = ["AdaptDiffuseEncodeSeverity", "AdaptDiffuseMeasure"];
+const OURS = "AdaptDiffuse";
 const NAME = "report";
 
 function show(node, lines) {
@@ -22,7 +22,7 @@ function show(node, lines) {
 app.registerExtension({
   name: "AdaptDiffuse.ShowText",
   beforeRegisterNodeDef(nodeType, nodeData) {
-    if (!NODES.includes(nodeData.name)) return;
+    if (!nodeData.name.startsWith(OURS)) return;
     const executed = nodeType.prototype.onExecuted;
     nodeType.prototype.onExecuted = function (output) {
       executed?.apply(this, arguments);
