@@ -42,20 +42,21 @@ def damage_word(degradation: Degradation) -> str:
     return next((word for kinds, word in KINDS if isinstance(degradation, kinds)), DAMAGED)
 
 
-def describe_photo(sigma_hat: float, steps: int, levels: int, damage: str = DAMAGED, photo: str = "this photo") -> str:
+def describe_photo(sigma_hat: float, steps: int, levels: int, damage: str, photo: str = "this photo") -> str:
     """Half a sentence on a photo: how bad it is, and the steps of ``levels`` that its restoration takes."""
     severity = f"severity {sigma_hat:.2f}"
     return f"{photo} is {grade(sigma_hat)} {damage} ({severity}); {steps} steps where pure noise takes {levels}"
 
 
-def describe_restoration(result: Restoration, sigmas: Tensor, index: int = 0) -> str:
+def describe_restoration(result: Restoration, sigmas: Tensor, degradation: Degradation, index: int = 0) -> str:
     """One sentence on a photo of a restoration; the seconds are those of all its photos."""
     seconds, steps = f"{result.seconds:.1f} s", int(result.steps[index])
     if len(result.image) > 1:
         seconds += f" for {len(result.image)} photos"
     if result.severity is None:
         return f"restored from pure noise in {steps} steps, {seconds}"
-    return f"{describe_photo(float(result.severity.sigma_hat[index]), steps, len(sigmas))}, {seconds}"
+    sigma_hat = float(result.severity.sigma_hat[index])
+    return f"{describe_photo(sigma_hat, steps, len(sigmas), damage_word(degradation))}, {seconds}"
 
 
 def describe_batch(sigma_hat: Tensor, steps: Tensor, levels: int, degradation: Degradation, seconds: float) -> str:

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     write_image(args.out / "restored.png", result.image)
     columns = [("the photo", photo), ("damaged", damaged), ("restored", result.image)]
     write_image(args.out / "before-after.png", before_after(columns))
-    print(f"{args.out / 'restored.png'}: {describe_restoration(result, prior.sigmas)}")
+    print(f"{args.out / 'restored.png'}: {describe_restoration(result, prior.sigmas, degradation)}")
     gain = float(psnr(result.image, photo)[0]), float(psnr(damaged, photo)[0])
     print(f"{args.out / 'before-after.png'}: PSNR {gain[1]:.1f} dB damaged, {gain[0]:.1f} dB restored")
     return 0

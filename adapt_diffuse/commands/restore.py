@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     rows: dict[int, dict[str, Any]] = {}
     for batch in batches_of(jobs, args.batch, prior.device):
         for outcome in outcomes(batch, recipe):
-            row = finish(outcome, prior.sigmas)
+            row = finish(outcome, prior.sigmas, degradation)
             if row is None:
                 failed += 1
                 continue
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def finish(outcome: Outcome, sigmas: Tensor) -> dict[str, Any] | None:
+def finish(outcome: Outcome, sigmas: Tensor, degradation: Degradation) -> dict[str, Any] | None:
     """Write the restored photo, say so, and give its row; None where it failed, with the reason on stderr."""
     job, result, place = outcome.job, outcome.result, outcome.place
     try:
@@ -82,7 +82,7 @@ def finish(outcome: Outcome, sigmas: Tensor) -> dict[str, Any] | None:
     except AdaptDiffuseError as error:
         options.say_failed(job.photo, error)
         return None
-    print(f"{job.target}: {describe_restoration(result, sigmas, place)}")
+    print(f"{job.target}: {describe_restoration(result, sigmas, degradation, place)}")
     return {"photo": str(job.photo), "restored": str(job.target), **report_row(result, place)}
 
 

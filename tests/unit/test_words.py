@@ -33,21 +33,24 @@ def test_a_severity_has_a_word(sigma_hat, word):
 
 
 def test_a_restoration_says_how_bad_the_photo_was_and_what_it_took():
-    assert describe_restoration(restoration(0.42), torch.ones(1000)) == (
-        "this photo is clearly damaged (severity 0.42); 91 steps where pure noise takes 1000, 2.3 s"
+    assert describe_restoration(restoration(0.42), torch.ones(1000), GaussianBlur(2.0)) == (
+        "this photo is clearly blurred (severity 0.42); 91 steps where pure noise takes 1000, 2.3 s"
     )
 
 
 def test_a_restoration_from_pure_noise_has_no_severity():
-    assert describe_restoration(restoration(None), torch.ones(1000)) == "restored from pure noise in 91 steps, 2.3 s"
+    assert (
+        describe_restoration(restoration(None), torch.ones(1000), Noise(0.1))
+        == "restored from pure noise in 91 steps, 2.3 s"
+    )
 
 
 def test_each_photo_of_a_batch_has_its_sentence():
     severity = Severity(torch.zeros(2, 4, 2, 2), torch.tensor([0.42, 0.1]), (8, 8))
     one = torch.ones(2)
     result = Restoration(torch.zeros(2, 3, 8, 8), severity, one, torch.tensor([91, 7]), one, Cost(), 2.34, None)
-    assert describe_restoration(result, torch.ones(1000), 1) == (
-        "this photo is barely damaged (severity 0.10); 7 steps where pure noise takes 1000, 2.3 s for 2 photos"
+    assert describe_restoration(result, torch.ones(1000), Noise(0.1), 1) == (
+        "this photo is barely noisy (severity 0.10); 7 steps where pure noise takes 1000, 2.3 s for 2 photos"
     )
 
 
