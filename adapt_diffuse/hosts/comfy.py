@@ -9,7 +9,8 @@ The host's models are only read. What cannot be right is refused in a sentence.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from ..measurement import Measurement
 from ..prior import over_image
 from ..restore import generators_for
 from ..solvers import ReSample, Solver, solve
+from ..solvers.base import Callback
 from .comfy_copy import fresh, independent_denoiser
 from .comfy_levels import HostDenoiser
 from .comfy_memory import load, own_patcher, planned_memory
@@ -154,8 +156,7 @@ def guided_sampler(
     """
     import comfy.samplers
 
-    if guidance_vae is not None:
-        logging.info(str(compare(host_codec(vae), host_codec(guidance_vae))))
+    tell_agreement(vae, guidance_vae)
 
     def sample(
         model: Any,
@@ -191,16 +192,32 @@ def run(
     disable: bool | None,
 ) -> Tensor:
     """The sampler function outside inference mode: latents in and out are in the host's coordinates."""
-    import comfy.model_management
-    from tqdm.auto import tqdm
-
     x, levels = x.clone(), sigmas.detach().clone().double()
     if prior.flow:
         highest = float(prior.sigmas[-1])
         levels = levels.clamp(max=highest / (1 + highest))  # pure noise, t = 1, has no finite ratio
         x, levels = x / (1 - over_image(levels[:1], x)), levels / (1 - levels)
     generators = step_generators(seed, indices or range(len(x)), x)
-    steps = len(levels) - 1
+    located = WatchedMeasurement(measurement.y.to(x), measurement.degradation)
+    with steps_told(callback, len(levels) - 1, disable) as stepped:
+        z = solve(solver, prior, located, x, [levels] * len(x), generators, stepped)
+    last = over_image(levels[-1:], z)
+    return z / (1 + last) if prior.flow else z
+
+
+def tell_agreement(vae: Any, guidance_vae: Any) -> None:
+    """Log how much the guidance VAE, if there is one, is like ``vae``. Raises AdaptDiffuseError where it cannot be."""
+    if guidance_vae is not None:
+        logging.info(str(compare(host_codec(vae), host_codec(guidance_vae))))
+
+
+@contextmanager
+def steps_told(
+    callback: Callable[[dict[str, Any]], None] | None, steps: int, disable: bool | None
+) -> Iterator[Callback]:
+    """The callback of ``solve`` that moves the host's progress bars and preview, and stops when its user does."""
+    import comfy.model_management
+    from tqdm.auto import tqdm
 
     with tqdm(total=steps, disable=disable) as bar:
 
@@ -210,10 +227,7 @@ def run(
             if callback is not None:
                 callback({"x": now, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": z0.detach()})
 
-        located = WatchedMeasurement(measurement.y.to(x), measurement.degradation)
-        z = solve(solver, prior, located, x, [levels] * len(x), generators, stepped)
-    last = over_image(levels[-1:], z)
-    return z / (1 + last) if prior.flow else z
+        yield stepped
 
 
 def check_schedule(sigmas: Tensor) -> None:

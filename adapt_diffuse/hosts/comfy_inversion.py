@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..prior import LatentPrior, over_image
 from ..start import ddim_inversion
+from .comfy_guider import conditioned
 from .comfy_levels import HostDenoiser, to_host
 
 
@@ -63,16 +64,10 @@ def invert(model: Any, positive: Any, negative: Any, cfg: float, latent: Tensor,
         (B, C, h, w) ``z0 + sigma eps`` of the model's scale, brought to the raw scale as every LATENT.
     """
     import comfy.model_management
-    import comfy.samplers
     import comfy.utils
     import latent_preview
 
-    guider = comfy.samplers.CFGGuider(model)
-    if negative is None:
-        guider.inner_set_conds({"positive": positive})
-    else:
-        guider.set_conds(positive, negative)
-        guider.set_cfg(cfg)
+    guider = conditioned(model, positive, negative, cfg)
     # rising levels: the host scales by the first before the sampler, and back by the last after it
     sigmas = to_host(schedule.flip(0), model.get_model_object("model_sampling"))
     climbed = guider.sample(

@@ -6,7 +6,6 @@ Cancel); the images join the reverse diffusion as sigma falls to theirs.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,15 +16,15 @@ from torch import Tensor
 from ..defaults import LEVELS, make_solver
 from ..degradation import Degradation, MissingBox, MissingPixels, RandomMissingPixels
 from ..errors import AdaptDiffuseError
-from ..guidance_vae import compare
 from ..measurement import Measurement
 from ..restore import generators_for
 from ..schedule import descend, start_sigma, thin
 from ..severity import Severity
 from ..solvers import ReSample, Solver, solve
 from ..start import StartSettings, flash_start
-from .comfy import ComfyPrior, WatchedMeasurement, host_codec
+from .comfy import ComfyPrior, WatchedMeasurement, steps_told, tell_agreement
 from .comfy_copy import fresh
+from .comfy_guider import conditioned
 from .comfy_levels import model_levels, to_host
 from .comfy_model import HostUNet
 from .comfy_refusals import gradients_told
@@ -95,8 +94,6 @@ def guider_of(model: Any, positive: Any, negative: Any, cfg: float, count: int) 
     Raises:
         AdaptDiffuseError: a model that wants a prompt has none, or the photos have a prompt each.
     """
-    import comfy.samplers
-
     if positive is None:
         if unconditional(model) is None:
             raise AdaptDiffuseError(
@@ -106,13 +103,7 @@ def guider_of(model: Any, positive: Any, negative: Any, cfg: float, count: int) 
     for conditions in (positive, negative or []):
         if count > 1 and any(len(text) > 1 for text, _ in conditions):
             raise AdaptDiffuseError("A batch of photos is restored with one prompt for all: connect a single one.")
-    guider = comfy.samplers.CFGGuider(model)
-    if negative is None:
-        guider.inner_set_conds({"positive": positive})
-    else:
-        guider.set_conds(positive, negative)
-        guider.set_cfg(cfg)
-    return guider
+    return conditioned(model, positive, negative, cfg)
 
 
 def sample_batch(
@@ -172,8 +163,7 @@ def joining_sampler(
     """A SAMPLER of the host that makes its own starts from ``severity``, whatever latents it is given."""
     import comfy.samplers
 
-    if guidance_vae is not None:
-        logging.info(str(compare(host_codec(vae), host_codec(guidance_vae))))
+    tell_agreement(vae, guidance_vae)
 
     def sample(
         model: Any,
@@ -195,26 +185,3 @@ def joining_sampler(
 
     sample.__name__ = type(solver).__name__.lower()
     return comfy.samplers.KSAMPLER(sample)
-
-
-class steps_told:
-    """The callback of ``solve`` that moves the host's progress bars and preview, and stops when its user does."""
-
-    def __init__(self, callback: Callable[[dict[str, Any]], None] | None, steps: int, disable: bool | None):
-        from tqdm.auto import tqdm
-
-        self._callback, self._bar = callback, tqdm(total=steps, disable=disable)
-
-    def __enter__(self) -> Callable[[int, int, Tensor, Tensor, Tensor], None]:
-        import comfy.model_management
-
-        def stepped(step: int, total: int, now: Tensor, z0: Tensor, sigma: Tensor) -> None:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            self._bar.update()
-            if self._callback is not None:
-                self._callback({"x": now, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": z0})
-
-        return stepped
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
