@@ -72,15 +72,21 @@ def ratios(timed: dict[str, Callable[[], object]], rounds: int, device: torch.de
     return {name: median(values) for name, values in found.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def timing_parser(description: str | None) -> argparse.ArgumentParser:
+    """The arguments of every script that times parts of a step."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="default: the bundled one")
-    parser.add_argument("--severity-encoder", type=Path, help="default: the bundled one")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, required=True)
+    return parser
+
+
+def main() -> None:
+    parser = timing_parser(__doc__)
+    parser.add_argument("--severity-encoder", type=Path, help="default: the bundled one")
     args = parser.parse_args()
     device = device_of(args.device)
     prior = DiffusersPrior.load(args.model or bundled_model(), device)

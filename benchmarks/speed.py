@@ -17,7 +17,6 @@ our model and operator; the ancestral step around it, which is part of another l
 
 from __future__ import annotations
 
-import argparse
 import json
 import runpy
 import sys
@@ -40,7 +39,7 @@ from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
 from adapt_diffuse.schedule import descend
 from adapt_diffuse.solvers import LDPS, State, ddim_step, solve
-from benchmarks.cost import seconds
+from benchmarks.cost import seconds, timing_parser
 
 SIGMA = 0.5
 MIXED = torch.linspace(0.1, 0.8, 8)  # start levels of the batch
@@ -155,15 +154,9 @@ def ratios(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="default: the bundled one")
+    parser = timing_parser(__doc__)
     parser.add_argument("--guidance-vae", type=Path, help="diffusers folder of a smaller autoencoder of any factor")
     parser.add_argument("--published", type=Path, help="checkout of the paper's code")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     device = device_of(args.device)
     prior = DiffusersPrior.load(args.model or bundled_model(), device)
