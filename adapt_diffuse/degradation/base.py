@@ -60,6 +60,21 @@ class LinearDegradation(Degradation, Protocol):
         ...
 
 
+@runtime_checkable
+class ProximalDegradation(LinearDegradation, Protocol):
+    """A linear degradation whose proximal step has a closed form; ``prox.prox`` finds it for the others too."""
+
+    def prox(self, x0: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        """``argmin_x 1/2 |y - A x|^2 + weight/2 |x - x0|^2`` over the observed values; called by ``prox.prox``.
+
+        Args:
+            x0: (B, 3, H, W) of ``image_size``, float32 or float64.
+            y: what it measures, unobserved values zero.
+            weight: (B, 1, 1, 1), 0 or more.
+        """
+        ...
+
+
 class SameSize:
     """Mixin of the operators whose measurement is as large as the image."""
 

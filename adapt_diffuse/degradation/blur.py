@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ..errors import AdaptDiffuseError
 from .base import Dense, SameSize, check_noise_std, per_image
+from .separable import Spectra
 
 MAX_STD = 50.0
 TRUNCATE = 6.0  # kernels end at six standard deviations, as in the paper's 61 x 61 kernel for std up to 5
@@ -46,6 +48,12 @@ def filter_axis_adjoint(y: Tensor, taps: Tensor, axis: int) -> Tensor:
     radius = taps.shape[1] // 2
     spread = convolve_each(y, _along(taps, axis, len(y)), F.conv_transpose2d)
     return index_select_adjoint(spread, axis, reflect_index(y.shape[axis], radius, y.device), y.shape[axis])
+
+
+def axis_matrices(taps: Tensor, size: int) -> Tensor:
+    """The matrices (1 or B, size, size) of ``filter_axis`` on an axis of ``size``, in the dtype of ``taps``."""
+    identity = torch.eye(size, dtype=taps.dtype, device=taps.device).expand(len(taps), 1, size, size)
+    return filter_axis(identity, taps, 2)[:, 0]
 
 
 def _along(taps: Tensor, axis: int, batch: int) -> Tensor:
@@ -86,6 +94,7 @@ class GaussianBlur(Dense, SameSize):
         if not bool(((self.std >= 0) & (self.std <= MAX_STD)).all()):
             raise AdaptDiffuseError(f"The blur's std must be between 0 and {MAX_STD:g} pixels, not {std}.")
         self._taps = gaussian_taps(self.std)
+        self._spectra = Spectra(partial(axis_matrices, self._taps))
 
     def __call__(self, image: Tensor) -> Tensor:
         taps = self._taps.to(image)
@@ -94,6 +103,9 @@ class GaussianBlur(Dense, SameSize):
     def adjoint(self, y: Tensor) -> Tensor:
         taps = self._taps.to(y)
         return filter_axis_adjoint(filter_axis_adjoint(y, taps, 3), taps, 2)
+
+    def prox(self, x0: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        return x0 + self._spectra.correction(y - self(x0), (x0.shape[2], x0.shape[3]), weight)
 
     def select(self, indices: Tensor) -> GaussianBlur:
         return GaussianBlur(per_image(self.std, indices), self.noise_std)

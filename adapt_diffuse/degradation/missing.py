@@ -55,6 +55,9 @@ class MissingPixels(SameSize, Pixelwise):
     def adjoint(self, y: Tensor) -> Tensor:
         return self(y)
 
+    def prox(self, x0: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        return torch.where(self._mask_for(x0), (y + weight * x0) / (1 + weight), x0)
+
     def observed(self, y: Tensor) -> Tensor:
         # where, not a product: a lost pixel may hold anything, NaN included
         return torch.where(self._mask_for(y), y, torch.zeros_like(y))
@@ -102,6 +105,9 @@ class SizedMask(ABC):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.sized(*y.shape[2:]).adjoint(y)
+
+    def prox(self, x0: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        return self.sized(*y.shape[2:]).prox(x0, y, weight)
 
     def observed(self, y: Tensor) -> Tensor:
         return self.sized(*y.shape[2:]).observed(y)

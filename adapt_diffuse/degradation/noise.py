@@ -28,5 +28,8 @@ class Noise(Dense, SameSize, Pixelwise):
     def adjoint(self, y: Tensor) -> Tensor:
         return y
 
+    def prox(self, x0: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        return (y + weight * x0) / (1 + weight)
+
     def select(self, indices: Tensor) -> Noise:
         return Noise(per_image(self.noise_std, indices) if isinstance(self.noise_std, Tensor) else self.noise_std)

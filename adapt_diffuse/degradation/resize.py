@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..errors import AdaptDiffuseError
 from .base import Dense, SameSize, check_noise_std, in_float, parameter, per_image, whole
 from .blur import index_select_adjoint, reflect_index
+from .separable import Spectra
 
 Filter = Literal["bicubic", "area"]
 FILTERS = get_args(Filter)
@@ -80,12 +82,19 @@ class Downscale(Dense):
         self.factor, self.filter = int(whole(checked, "The downscale factor")), _checked(filter)
         self.noise_std = check_noise_std(noise_std)
         self._taps = reduction_taps(self.factor, self.filter)
+        self._spectra = Spectra(partial(_reduction, self.factor, self.filter))
 
     def __call__(self, image: Tensor) -> Tensor:
         return reduce_axis(reduce_axis(image, self.factor, self._taps, 2), self.factor, self._taps, 3)
 
     def adjoint(self, y: Tensor) -> Tensor:
         return reduce_axis_adjoint(reduce_axis_adjoint(y, self.factor, self._taps, 3), self.factor, self._taps, 2)
+
+    def prox(self, x0: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        residual = y - self(x0)
+        if self.filter == "area":  # A A^T = I / factor^2
+            return x0 + self.adjoint(residual / (weight + self.factor**-2))
+        return x0 + self._spectra.correction(residual, (x0.shape[2], x0.shape[3]), weight)
 
     def select(self, indices: Tensor) -> Downscale:
         return self
@@ -113,6 +122,7 @@ class LowResolution(Dense, SameSize):
         self.factor, self.filter = whole(checked, "The downscale factor"), _checked(filter)
         self.noise_std = check_noise_std(noise_std)
         self._sized: dict[int, Tensor] = {}
+        self._spectra = Spectra(partial(_each_down_and_up, self.factor, self.filter))
 
     def _matrices(self, like: Tensor, axis: int) -> Tensor:
         """(1 or B, n, n): what happens along an axis of n pixels."""
@@ -121,8 +131,7 @@ class LowResolution(Dense, SameSize):
             count = len(self.factor)
             raise AdaptDiffuseError(f"There are {count} factors for {len(like)} photos: give one, or one per photo.")
         if size not in self._sized:
-            kinds = {int(factor): down_and_up(size, int(factor), self.filter) for factor in self.factor.unique()}
-            self._sized[size] = torch.stack([kinds[int(factor)] for factor in self.factor])
+            self._sized[size] = _each_down_and_up(self.factor, self.filter, size)
         return self._sized[size].to(like)
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -133,14 +142,27 @@ class LowResolution(Dense, SameSize):
         down, right = self._matrices(y, 2), self._matrices(y, 3)
         return down[:, None].mT @ y @ right[:, None]
 
+    def prox(self, x0: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        return x0 + self._spectra.correction(y - self(x0), (x0.shape[2], x0.shape[3]), weight)
+
     def select(self, indices: Tensor) -> LowResolution:
         return LowResolution(per_image(self.factor, indices), self.filter, self.noise_std)
 
 
+def _reduction(factor: int, filter: Filter, size: int) -> Tensor:
+    """The matrix (1, ceil(size / factor), size) float64 that makes an axis smaller by ``factor``."""
+    identity = torch.eye(size, dtype=torch.float64)[None, None]
+    return reduce_axis(identity, factor, reduction_taps(factor, filter), 2)[0]
+
+
+def _each_down_and_up(factors: Tensor, filter: Filter, size: int) -> Tensor:
+    kinds = {int(factor): down_and_up(size, int(factor), filter) for factor in factors.unique()}
+    return torch.stack([kinds[int(factor)] for factor in factors])
+
+
 def down_and_up(size: int, factor: int, filter: Filter) -> Tensor:
     """The matrix (size, size) float64 that makes an axis smaller by ``factor`` and then as long as it was."""
-    identity = torch.eye(size, dtype=torch.float64)[None, None]
-    small = reduce_axis(identity, factor, reduction_taps(factor, filter), 2)
+    small = _reduction(factor, filter, size)[None]
     large = F.interpolate(small, (small.shape[2] * factor, size), mode="bicubic", align_corners=False)
     return large[0, 0, :size]
 
