@@ -30,7 +30,7 @@ class MissingPixelsNode(io.ComfyNode):
             display_name="Missing Pixels (degradation)",
             category=f"{CATEGORY}/degradation",
             description="Says that pixels of the photo are lost: those of a mask, or a random part.",
-            search_aliases=["inpaint", "holes", "dead pixels", "scratches", "restore photo", "dropout"],
+            search_aliases=["inpaint", "holes", "dead pixels", "scratches", "old photo", "restore photo", "dropout"],
             inputs=[
                 io.Float.Input(
                     "drop",
@@ -55,8 +55,9 @@ class MissingPixelsNode(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="White (1) marks lost pixels, as for inpainting. It must have the photo's size. Without a "
-                    "mask, random pixels are lost.",
+                    tooltip="White (1) marks lost pixels, as for inpainting. It must have the photo's size. Too tight: "
+                    "the rim of the damage stays. Too wide: good pixels are painted anew. Without a mask, random "
+                    "pixels are lost.",
                 ),
             ],
             outputs=[DegradationIO.Output(display_name="degradation", tooltip="Lost pixels and the noise level.")],
@@ -118,7 +119,7 @@ class JpegNode(io.ComfyNode):
             category=f"{CATEGORY}/degradation",
             description="Says that the photo was saved as JPEG, with blocks and smeared colours. Nonlinear, so not "
             "every solver takes it.",
-            search_aliases=["compression", "artifacts", "blocks", "deblock", "jpg", "restore photo"],
+            search_aliases=["compression", "artifacts", "blocks", "deblock", "jpg", "jpeg artifacts", "restore photo"],
             inputs=[
                 io.Float.Input(
                     "quality",

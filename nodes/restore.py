@@ -36,7 +36,17 @@ class RestorePhoto(io.ComfyNode):
             category=f"{CATEGORY}/restore",
             description="The whole way in one box: how bad the photo is, where to begin, and a restoration that "
             "stays true to the photo. A batch runs in one pass, every photo from its own severity. Says what it found.",
-            search_aliases=["restore photo", "deblur", "denoise", "repair", "upscale", "jpeg artifacts", "inpaint"],
+            search_aliases=[
+                "restore photo",
+                "old photo",
+                "deblur",
+                "denoise",
+                "repair",
+                "upscale",
+                "jpeg artifacts",
+                "scratches",
+                "inpaint",
+            ],  # fmt: skip
             inputs=[
                 io.Image.Input("image", tooltip="The damaged photo, of any size, or a batch of them."),
                 io.Model.Input("model", tooltip="The diffusion model. It restores what it has learnt."),
@@ -91,7 +101,8 @@ class RestorePhoto(io.ComfyNode):
                     round=0.01,
                     optional=True,
                     advanced=True,
-                    tooltip="How strongly the prompt counts; only with negative connected. 1 follows the photo best.",
+                    tooltip="How strongly the prompt counts; only with negative connected. 1 follows the photo best. "
+                    "Too large: the prompt wins over the photo.",
                 ),
                 io.Int.Input(
                     "steps",

@@ -205,8 +205,8 @@ class ReSampleNode(io.ComfyNode):
                     default=10,
                     min=1,
                     max=1000,
-                    tooltip="A fit at every so many steps; the paper uses 10. Fewer steps between is slower and "
-                    "follows the photo more closely.",
+                    tooltip="A fit at every so many steps; the paper uses 10. Too many: the picture drifts from the "
+                    "photo between fits. Too few: slow, and the model has no time to clean what a fit brought in.",
                 ),
                 io.Int.Input(
                     "iterations",
@@ -214,7 +214,7 @@ class ReSampleNode(io.ComfyNode):
                     min=1,
                     max=10000,
                     tooltip="Of a fit, at most; it ends by itself when what is left is noise. The paper uses up to "
-                    "100. Fewer is faster and follows the photo less.",
+                    "100. Too few: the photo is not followed. More than it needs costs nothing.",
                 ),
                 io.Float.Input(
                     "eta_ddim",

@@ -46,7 +46,7 @@ def levels_input() -> Any:
         optional=True,
         advanced=True,
         tooltip="How many of the model's levels there are to walk, all in all; 0 is every one. ReSample's paper takes "
-        "500 of 1000. Unlike steps, it is the same density for every photo.",
+        "500 of 1000. Too few: detail gets coarse. Unlike steps, it is the same density for every photo.",
     )
 
 

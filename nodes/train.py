@@ -165,23 +165,32 @@ def training_inputs() -> list[io.Input]:
             max=1.0,
             step=0.01,
             round=0.001,
-            tooltip="Noise in every damaged photo; for mixed and noise the strongest of it. 0.05 is visible grain.",
+            tooltip="Noise in every damaged photo; for mixed and noise the strongest of it. 0.05 is visible grain. Too "
+            "little: noisier photos are judged wrongly. Too much: time is spent on damage that you never have.",
         ),
         io.Int.Input(
             "steps",
             default=usual.steps,
             min=1,
             max=1_000_000,
-            tooltip="1000 to 5000 are usual. After Cancel, more of them may be asked for.",
+            tooltip="1000 to 5000 are usual. Too few: the estimates stay coarse. Too many: time without a gain; watch "
+            "the plot. After Cancel, more of them may be asked for.",
         ),
-        io.Int.Input("batch", default=usual.batch, min=1, max=256, tooltip="Photos per step. Less needs less memory."),
+        io.Int.Input(
+            "batch",
+            default=usual.batch,
+            min=1,
+            max=256,
+            tooltip="Photos per step. Too few: learning jumps about. Too many: out of memory.",
+        ),
         io.Int.Input(
             "size",
             default=256,
             min=32,
             max=2048,
             step=32,
-            tooltip="Side of the crops in pixels, a multiple of the VAE's factor. Smaller photos are enlarged to it.",
+            tooltip="Side of the crops in pixels, a multiple of the VAE's factor. Smaller photos are enlarged to it. "
+            "Too small: wide blurs do not fit in. Too large: slow, and out of memory.",
         ),
         io.Int.Input(
             "seed",
@@ -223,7 +232,7 @@ def training_inputs() -> list[io.Input]:
             round=1e-7,
             optional=True,
             advanced=True,
-            tooltip="Of Adam at its highest. Lower it when the training diverges.",
+            tooltip="Of Adam at its highest. Too small: learns slowly. Too large: the training diverges.",
         ),
         io.Int.Input(
             "reuse",
@@ -232,7 +241,8 @@ def training_inputs() -> list[io.Input]:
             max=64,
             optional=True,
             advanced=True,
-            tooltip="Steps per freshly encoded batch: encoding is the costly part. 1 sees each crop once.",
+            tooltip="Steps per freshly encoded batch: encoding is the costly part. 1 sees each crop once. Too many: "
+            "fewer different crops are seen, and a small folder is learnt by heart.",
         ),
         io.Int.Input(
             "validate_every",
@@ -241,7 +251,8 @@ def training_inputs() -> list[io.Input]:
             max=100_000,
             optional=True,
             advanced=True,
-            tooltip="Steps between validations; each saves the encoder and draws the calibration.",
+            tooltip="Steps between validations; each saves the encoder and draws the calibration. Too few: most of the "
+            "time goes into them. Too many: a crash loses more.",
         ),
         io.Model.Input(
             "model",
