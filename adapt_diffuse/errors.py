@@ -2,4 +2,10 @@
 
 
 class AdaptDiffuseError(ValueError):
-    """Input that cannot be used. The message says what is wrong, with which input, and what to do."""
+    """Input that cannot be used. The message says what is wrong, with which input, and what to do.
+
+    It is one line, whatever it quotes: names of files and errors of libraries have line breaks at times.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.splitlines()))

@@ -74,6 +74,7 @@ def flash_start(
     eps = randn(z_hat.shape, z_hat, generators)
     std = start_noise(severity.sigma_hat, settings.noise_correction)
     if settings.mode != "published":
+        std = std.clamp(max=float(sigmas[-1]))  # a severity beyond the schedule has no level with more noise
         return Start(z_hat + over_image(std, z_hat) * eps, sigma, schedules)
     if not bool((std <= 1).all()):
         raise AdaptDiffuseError(
