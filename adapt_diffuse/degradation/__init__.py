@@ -6,6 +6,7 @@ from .blur import GaussianBlur
 from .camera import CameraBlur
 from .chain import Chain, PerImage, chain
 from .families import FAMILIES, Family, family_from_json, family_to_json
+from .film import Fading, FilmDamage, Marks
 from .jpeg import Jpeg
 from .missing import MissingBox, MissingPixels, RandomMissingPixels, random_mask
 from .motion import MotionBlur
@@ -20,12 +21,15 @@ __all__ = [
     "Chain",
     "Degradation",
     "Downscale",
+    "Fading",
     "Family",
+    "FilmDamage",
     "GaussianBlur",
     "Jpeg",
     "LearnedBlur",
     "LinearDegradation",
     "LowResolution",
+    "Marks",
     "MissingBox",
     "MissingPixels",
     "MotionBlur",

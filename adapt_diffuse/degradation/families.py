@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import Generators, check_noise_std
+from .base import Generators, check_noise_std, parameter, whole
 from .blur import MAX_STD, GaussianBlur
 from .camera import MAX_GAIN, CameraBlur
+from .film import MAX_GAMMA, MAX_MARKS, Fading, FilmDamage, random_marks
 from .jpeg import Jpeg
 from .kernel_blur import MAX_LENGTH
 from .missing import MAX_DROP, MissingPixels, box_mask, random_mask
@@ -119,6 +120,42 @@ class MissingBoxFamily:
 
 
 @dataclass(frozen=True)
+class FilmDamageFamily:
+    """Faded photos with scratches and dust; the level is the fading, uniform in [fade_min, fade_max].
+
+    The colour cast is uniform in [-cast_max, cast_max], gamma in [1 / gamma_max, gamma_max] in its logarithm, and the
+    scratches and specks of dust are any number up to scratches_max and dust_max.
+    """
+
+    fade_min: float = 0.0
+    fade_max: float = 0.6
+    cast_max: float = 0.8
+    gamma_max: float = 1.4
+    scratches_max: float = 6
+    dust_max: float = 40
+    size: float = 2.0
+    noise_std: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_range("fade", self.fade_min, self.fade_max, 1)
+        parameter(self.cast_max, 0, 1, "cast_max")
+        parameter(self.gamma_max, 1, MAX_GAMMA, "gamma_max")
+        for name in ("scratches_max", "dust_max"):
+            whole(parameter(getattr(self, name), 0, MAX_MARKS, name), name)
+        check_noise_std(self.noise_std)
+
+    def sample(self, shape: Shape, generators: Generators) -> tuple[FilmDamage, Tensor]:
+        count = shape[0]
+        fade = uniform(self.fade_min, self.fade_max, count, generators)
+        cast = uniform(-self.cast_max, self.cast_max, count, generators)
+        gamma = self.gamma_max ** uniform(-1, 1, count, generators)
+        scratches = uniform_whole(0, self.scratches_max, count, generators)
+        dust = uniform_whole(0, self.dust_max, count, generators)
+        lost = random_marks(shape, scratches.long(), dust.long(), self.size, generators)
+        return FilmDamage(lost, Fading.of(fade, cast, gamma), self.noise_std), fade
+
+
+@dataclass(frozen=True)
 class DownscaleFamily:
     """Photos made smaller by a factor of factor_min, ... or factor_max, and enlarged again; the level is the factor.
 
@@ -183,6 +220,7 @@ FAMILIES: dict[str, type[Any]] = {
     "jpeg": JpegFamily,
     "noise": NoiseFamily,
     "mixed": MixedFamily,
+    "film-damage": FilmDamageFamily,
 }
 
 

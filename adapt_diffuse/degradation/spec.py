@@ -12,6 +12,7 @@ from .bkse import LearnedBlur
 from .blur import GaussianBlur
 from .camera import CameraBlur
 from .chain import chain
+from .film import Fading, FilmDamage, Marks
 from .jpeg import Jpeg
 from .missing import MissingBox, MissingPixels, RandomMissingPixels
 from .motion import MotionBlur
@@ -71,6 +72,22 @@ def _mask(noise_std: float, file: str = "") -> MissingPixels:
     return MissingPixels(1 - read_mask(Path(file)), noise_std)
 
 
+def _film_damage(
+    noise_std: float,
+    scratches: float = 5,
+    dust: float = 40,
+    size: float = 2.0,
+    fade: float = 0.3,
+    cast: float = 0.0,
+    gamma: float = 1.0,
+    seed: float = 0,
+    file: str = "",
+) -> FilmDamage:
+    many, specks = (_whole("number of marks of film-damage", given) for given in (scratches, dust))
+    lost = _mask(0.0, file) if file else Marks(many, specks, size, _whole("seed of film-damage", seed))
+    return FilmDamage(lost, Fading.of(fade, cast, gamma), noise_std)
+
+
 def _downscale(noise_std: float, factor: float = 4, filter: str = "bicubic") -> Downscale:
     return Downscale(_whole("factor of downscale", factor), filter, noise_std)  # type: ignore[arg-type]
 
@@ -94,6 +111,7 @@ DEGRADATIONS: dict[str, Callable[..., Degradation]] = {
     "downscale": _downscale,
     "jpeg": _jpeg,
     "noise": _noise,
+    "film-damage": _film_damage,
 }
 
 

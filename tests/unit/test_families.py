@@ -21,6 +21,7 @@ from adapt_diffuse.degradation import (
 from adapt_diffuse.degradation.families import (
     CameraBlurFamily,
     DownscaleFamily,
+    FilmDamageFamily,
     GaussianBlurFamily,
     JpegFamily,
     MissingBoxFamily,
@@ -129,6 +130,7 @@ def test_noise_of_the_mixed_family_is_uniform_up_to_its_most():
         JpegFamily(10, 20, 0.02),
         NoiseFamily(0.1, 0.3),
         MixedFamily(1.0, 2.0, 3, 40.0, 0.2, 0.01),
+        FilmDamageFamily(0.1, 0.2, 0.3, 1.1, 2, 3, 1.0, 0.01),
     ],
 )
 def test_a_family_survives_json(family):
@@ -141,7 +143,7 @@ def test_a_family_survives_json(family):
         (
             {"name": "rust"},
             "Unknown degradation family 'rust'; there are gaussian-blur, motion-blur, camera-blur, missing-pixels, "
-            "missing-box, downscale, jpeg, noise, mixed.",
+            "missing-box, downscale, jpeg, noise, mixed, film-damage.",
         ),
         ({}, "Unknown degradation family 'None'"),
         ({"name": "gaussian-blur", "drop": 1}, "'gaussian-blur' does not have one of the options ['drop']."),
