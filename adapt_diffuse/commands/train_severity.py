@@ -19,6 +19,7 @@ from ..degradation.families import FAMILIES, Family, family_from_json
 from ..errors import AdaptDiffuseError
 from ..images import find_photos
 from ..photo_crops import PhotoCrops, held_out
+from ..severity import load_severity_encoder
 from ..severity.evaluation import SeverityScores
 from ..severity.ranks import launched_ranks
 from ..severity.settings import Architecture
@@ -32,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", required=True, help="folder of undamaged photos to train on")
     parser.add_argument("--validation", help="folder of photos to validate on; default: every twentieth of --images")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write; run again to resume")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        help="severity encoder of the same architecture to begin with, of another latent space too: weights that fit "
+        "are taken over, and far fewer steps are needed",
+    )
     parser.add_argument("--model", type=Path, help="diffusers folder with the autoencoder; default: the bundled one")
     parser.add_argument(
         "--vae",
@@ -98,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"Going on from step {training.step}.", file=sys.stderr)
     elif args.out.exists() and not args.overwrite:
         raise AdaptDiffuseError(f"{args.out} is a finished encoder already; use another --out, or --overwrite.")
+    elif args.init:
+        training.begin_with(load_severity_encoder(args.init))
 
     with tqdm(
         total=settings.steps, initial=training.step, desc="train-severity", unit="step", disable=not ranks.main

@@ -14,7 +14,7 @@ from ..degradation.families import Family
 from ..photo_crops import PhotoCrops
 from .encoder import Encode
 
-KEPT = 16  # batches
+KEPT = 64  # batches; with fewer, the same photos come so often that they are learnt by heart
 
 
 @dataclass(frozen=True)

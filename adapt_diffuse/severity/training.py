@@ -88,6 +88,21 @@ class SeverityTraining:
     def state_file(self) -> Path:
         return self.out.with_suffix(".state.pt")
 
+    def begin_with(self, other: AnySeverityEncoder) -> None:
+        """Take over the weights of another encoder of this architecture, as far as they fit.
+
+        Between latent spaces all but the first and the last layers do.
+
+        Raises:
+            AdaptDiffuseError: none fits.
+        """
+        theirs, ours = other.state_dict(), self.encoder.state_dict()
+        fitting = {name: value for name, value in theirs.items() if name in ours and value.shape == ours[name].shape}
+        if not fitting:
+            raise AdaptDiffuseError("The severity encoder to begin with is of another architecture: none of it fits.")
+        self.encoder.load_state_dict(fitting, strict=False)
+        self.averaged.load_state_dict(fitting, strict=False)
+
     def run(self, progress: Callable[[Progress], None]) -> AnySeverityEncoder:
         """Train to the end, telling ``progress`` after each step; an exception from it, or Ctrl-C, keeps the state."""
         begin = time.monotonic() - self.seconds
