@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from .commands import benchmark, degrade, demo, import_model, import_severity, restore, train_severity
 from .errors import AdaptDiffuseError
+from .memory import out_of_memory
 
 COMMANDS = {
     "restore": restore,
@@ -43,6 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.run(args)
     except AdaptDiffuseError as error:
         print(f"adapt_diffuse: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        print(
+            "adapt_diffuse: the memory ran out: take smaller photos, a smaller --batch or --size, or close other "
+            "programs.",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("adapt_diffuse: interrupted; what was finished before is kept.", file=sys.stderr)

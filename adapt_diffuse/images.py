@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -35,11 +37,30 @@ def find_photos(source: str | Path) -> list[Path]:
 def open_image(path: Path) -> Image.Image:
     """The image, upright, in memory. Raises AdaptDiffuseError where the file is no image or is cut short."""
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings(), Image.open(path) as file:
+            # large photos are the user's own; how large they may be is for the caller to say
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             file.load()
             return ImageOps.exif_transpose(file)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise AdaptDiffuseError(f"{path} cannot be read as an image ({error}).") from None
+
+
+def smaller(photo: Tensor, side: int) -> Tensor:
+    """(1, 3, H, W) reduced so that its longer side has ``side`` pixels, with antialiasing; as it is where it fits."""
+    height, width = photo.shape[-2:]
+    size = fitted_size(height, width, side)
+    if size == (height, width):
+        return photo
+    return F.interpolate(photo, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def fitted_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """(height, width) of a photo whose longer side may have ``side`` pixels; 0 leaves it as it is."""
+    longest = max(height, width)
+    if not 0 < side < longest:
+        return height, width
+    return max(round(height * side / longest), 1), max(round(width * side / longest), 1)
 
 
 def read_photo(path: str | Path) -> Tensor:

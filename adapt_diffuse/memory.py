@@ -70,8 +70,8 @@ def available_memory() -> float | None:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether torch says that the memory of a GPU, or of the machine, ran out."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
+    """Whether torch, numpy or Python says that the memory of a GPU, or of the machine, ran out."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
     # on a CPU torch has no class of its own for it: the first is Linux's and macOS's wording, the second Windows'
     wordings = ("can't allocate memory", "not enough memory", "out of memory")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,9 +15,11 @@ from torch import Tensor
 from ..cost import Cost
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
+from ..feasible import check_feasible
 from ..hosts.diffusers import DiffusersPrior
-from ..images import read_photo
+from ..images import fitted_size, read_photo, smaller
 from ..measurement import Measurement
+from ..memory import LocalMachine, out_of_memory
 from ..restore import Restoration, generators_for, restore
 from ..severity import SeverityModel
 from ..solvers import Solver
@@ -49,6 +52,7 @@ class Recipe:
     Attributes:
         encoder: the severity encoder for photos of a (height, width).
         seed: of the first photo.
+        max_side: larger photos are reduced until their longer side has so many pixels; 0 leaves them as they are.
     """
 
     degradation: Degradation
@@ -57,6 +61,7 @@ class Recipe:
     encoder: Callable[[tuple[int, int]], SeverityModel]
     start: StartSettings
     seed: int
+    max_side: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,25 +74,28 @@ class Outcome:
     error: AdaptDiffuseError | None = None
 
 
-def batches_of(jobs: Sequence[Job], batch: int | None, device: torch.device) -> list[list[Job]]:
+def batches_of(jobs: Sequence[Job], batch: int | None, device: torch.device, max_side: int = 0) -> list[list[Job]]:
     """The jobs by the size of their photos, ``batch`` at a time; None takes what the memory bears.
 
-    Files that are no photos are alone: reading them says what they are.
+    Photos are taken as large as ``max_side`` leaves them, see Recipe. Files that are no photos are alone: reading them
+    says what they are.
     """
     groups: dict[tuple[int, ...], list[Job]] = {}
     for job in jobs:
-        groups.setdefault(size_on_disk(job.photo) or (job.index,), []).append(job)
-    found = []
+        found = size_on_disk(job.photo)
+        groups.setdefault(fitted_size(*found, max_side) if found else (job.index,), []).append(job)
+    batches = []
     for size, group in groups.items():
         count = batch or (photos_at_once(size, device) if len(size) == 2 else 1)
-        found += [group[first : first + count] for first in range(0, len(group), count)]
-    return found
+        batches += [group[first : first + count] for first in range(0, len(group), count)]
+    return batches
 
 
 def size_on_disk(path: Path) -> tuple[int, int] | None:
     """(height, width) of the upright photo, from the head of its file; None where that is no image."""
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings(), Image.open(path) as file:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             width, height = file.size
             return (width, height) if file.getexif().get(ORIENTATION) in TURNED else (height, width)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
@@ -108,14 +116,35 @@ def outcomes(jobs: Sequence[Job], recipe: Recipe) -> Iterator[Outcome]:
     good: list[tuple[Job, Tensor]] = []
     for job in jobs:
         try:
-            photo = read_photo(job.photo).to(recipe.prior.device)
-            Measurement.of(photo, recipe.degradation)
-        except AdaptDiffuseError as error:
-            yield Outcome(job, error=error)
-        else:
-            good.append((job, photo))
+            good.append((job, photo_for(job, recipe)))
+        except Exception as error:
+            yield Outcome(job, error=sentence_of(error))
     if good:
         yield from attempt(good, recipe)
+
+
+def photo_for(job: Job, recipe: Recipe) -> Tensor:
+    """The photo (1, 3, H, W), reduced where that is asked for. Raises AdaptDiffuseError where it cannot be restored."""
+    size = size_on_disk(job.photo)
+    if size is not None:
+        size = fitted_size(*size, recipe.max_side)
+        free = LocalMachine(recipe.prior.device).free()
+        remedy = "Let it be made smaller first: --max-side {side}."
+        check_feasible(*recipe.degradation.image_size(*size), max(size), free, remedy)
+    photo = smaller(read_photo(job.photo), recipe.max_side).to(recipe.prior.device)
+    Measurement.of(photo, recipe.degradation)
+    return photo
+
+
+def sentence_of(error: Exception) -> AdaptDiffuseError:
+    """The sentence for an error that is about the user's photo or machine; any other is raised again."""
+    if isinstance(error, AdaptDiffuseError):
+        return error
+    if out_of_memory(error):
+        return AdaptDiffuseError(
+            "The memory does not hold this photo: make it smaller (restore has --max-side), or close other programs."
+        )
+    raise error
 
 
 def attempt(good: Sequence[tuple[Job, Tensor]], recipe: Recipe) -> Iterator[Outcome]:
@@ -126,10 +155,8 @@ def attempt(good: Sequence[tuple[Job, Tensor]], recipe: Recipe) -> Iterator[Outc
         generators = [generators_for(recipe.seed + job.index, 1)[0] for job in jobs]
         title = jobs[0].photo.name if len(jobs) == 1 else f"{len(jobs)} photos from {jobs[0].photo.name} on"
         result = restore_batch(torch.cat([photo for _, photo in good]), recipe, generators, title)
-    except AdaptDiffuseError as reason:
-        error = reason
-    except torch.cuda.OutOfMemoryError:
-        error = AdaptDiffuseError("The GPU's memory does not hold this photo: make it smaller, or use --device cpu.")
+    except Exception as reason:
+        error = sentence_of(reason)
     if error is None:
         yield from (Outcome(job, result, place) for place, job in enumerate(jobs))
     elif len(good) == 1:

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 from ..degradation import measure
-from ..errors import AdaptDiffuseError
 from ..images import read_photo, write_image
 from ..restore import damage_generators
 from . import options
+from .batches import sentence_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
             damaged = measure(read_photo(path), degradation, damage_generators(args.seed + index, 1))
             write_image(target, damaged)
             done += 1
-        except AdaptDiffuseError as error:
-            options.say_failed(path, error)
+        except Exception as error:
+            options.say_failed(path, sentence_of(error))
             failed += 1
     print(f"{done} damaged photo{'' if done == 1 else 's'} in {args.out}")
     return 2 if failed else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,15 +103,28 @@ def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path
     for reason in missing:
         print(f"adapt_diffuse: {reason}", file=sys.stderr)
     targets: list[Path] = []
+    taken: set[str] = set()
     for photo in photos:
         target, number = out / f"{photo.stem}.png", 1
-        while target in targets:
+        while same_file_name(target.name) in taken:
             number += 1
             target = out / f"{photo.stem}-{number}.png"
+        taken.add(same_file_name(target.name))
         targets.append(target)
     if lost := {photo.resolve() for photo in photos} & {target.resolve() for target in targets}:
         raise AdaptDiffuseError(f"{min(lost)} would be overwritten by what is made of it: choose another --out.")
     return list(zip(photos, targets, strict=True)), len(missing)
+
+
+def same_file_name(name: str) -> str:
+    """Equal for names that are one file to Windows or macOS: A and a, é in one character and in two."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def check_report(report: Path | None, photos: Sequence[tuple[Path, Path]]) -> None:
+    """Raise AdaptDiffuseError where the report would replace a photo, or what is made of it."""
+    if report is not None and report.resolve() in {path.resolve() for pair in photos for path in pair}:
+        raise AdaptDiffuseError(f"{report} is a photo: choose another file for the report.")
 
 
 def say_failed(path: Path, error: AdaptDiffuseError) -> None:

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", default="default", help=" | ".join(SOLVER_NAMES))
     parser.add_argument("--batch", type=int, help="photos of one size at a time; default: what the memory bears")
     parser.add_argument("--report", type=Path, help="JSON file with the figures of each photo")
+    parser.add_argument("--max-side", type=int, default=0, help="make photos smaller whose longer side has more pixels")
     options.add_degradation(parser)
     options.add_model(parser)
     options.add_solver(parser)
@@ -54,13 +55,17 @@ def run(args: argparse.Namespace) -> int:
     start = options.start_settings(args, args.solver)
     if args.batch is not None and args.batch < 1:
         raise AdaptDiffuseError(f"--batch must be 1 or more photos, not {args.batch}.")
+    if args.max_side < 0:
+        raise AdaptDiffuseError(f"--max-side must be 0 or more pixels, not {args.max_side}.")
     photos, failed = options.photos_of(args.photos, args.out)
+    options.check_report(args.report, photos)
     prior = options.load_prior(args)
-    recipe = Recipe(degradation, prior, solver, encoders(args, name, degradation, prior), start, args.seed)
+    encoder = encoders(args, name, degradation, prior)
+    recipe = Recipe(degradation, prior, solver, encoder, start, args.seed, args.max_side)
     jobs = [Job(index, path, target) for index, (path, target) in enumerate(photos)]
 
     rows: dict[int, dict[str, Any]] = {}
-    for batch in batches_of(jobs, args.batch, prior.device):
+    for batch in batches_of(jobs, args.batch, prior.device, args.max_side):
         for outcome in outcomes(batch, recipe):
             row = finish(outcome, prior.sigmas, degradation)
             if row is None:

@@ -132,12 +132,23 @@ def parse_degradation(text: str, noise_std: float) -> Degradation:
     return reduce(chain, [_parse_one(part.strip(), noise_std) for part in text.split("|")])
 
 
+def split_options(text: str) -> list[str]:
+    """The parts between commas; those of a file's name, which hold no equals sign, belong to it."""
+    parts: list[str] = []
+    for part in filter(None, text.split(",")):
+        if parts and parts[-1].startswith("file=") and "=" not in part:
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part)
+    return parts
+
+
 def _parse_one(text: str, noise_std: float) -> Degradation:
     name, _, options = text.partition(":")
     if name not in DEGRADATIONS:
         raise AdaptDiffuseError(f"Unknown degradation '{name}'; there are {', '.join(DEGRADATIONS)}.")
     values: dict[str, float | str] = {}
-    for option in filter(None, options.split(",")):
+    for option in split_options(options):
         key, equals, value = option.partition("=")
         if not equals:
             raise AdaptDiffuseError(f"'{option}' in '{text}' should be key=value.")
