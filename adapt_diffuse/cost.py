@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from .prior import LatentPrior
+from .guidance_vae import Calls
+from .prior import Codec, LatentPrior
 
 
 @dataclass
@@ -45,12 +47,22 @@ class CountedPrior:
         return self._watch(self.prior.denoise(x, sigma), "denoiser_backwards")
 
     def encode(self, image: Tensor) -> Tensor:
-        self.cost.encoder_passes += len(image)
-        return self.prior.encode(image)
+        return self._encode(self.prior, image)
 
     def decode(self, z0: Tensor) -> Tensor:
+        return self._decode(self.prior, z0)
+
+    @property
+    def guide(self) -> Codec:
+        return Calls(partial(self._encode, self.prior.guide), partial(self._decode, self.prior.guide))
+
+    def _encode(self, codec: Codec, image: Tensor) -> Tensor:
+        self.cost.encoder_passes += len(image)
+        return codec.encode(image)
+
+    def _decode(self, codec: Codec, z0: Tensor) -> Tensor:
         self.cost.decoder_forwards += len(z0)
-        return self._watch(self.prior.decode(z0), "decoder_backwards")
+        return self._watch(codec.decode(z0), "decoder_backwards")
 
     def _watch(self, output: Tensor, counter: str) -> Tensor:
         """Count one backward per image each time a gradient arrives at ``output``."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .measurement import Measurement
-from .prior import LatentPrior
+from .prior import LatentPrior, over_image
 
 Through = Literal["denoiser", "decoder"]
 # of the posterior mean z0 (B, C, h, w) and its image on [0, 1]: (B,), already weighted; or nothing
@@ -65,13 +65,22 @@ def data_gradient(
                 z0 = prior.denoise(x.detach(), sigma)
             source = z0 = z0.detach().requires_grad_()
         # [-1, 1] images double the [0, 1] residual
-        image = prior.decode(z0)
+        image = prior.guide.decode(z0)
         norm = safe_norm(2 * measurement.residual(image))
         objective, more = eta * norm, penalty(z0, image)
         if more is not None:
             objective = objective + more
         (gradient,) = torch.autograd.grad(objective.sum(), source)
     return Guidance(z0.detach(), gradient.detach(), norm.detach())
+
+
+def descend_norm(prior: LatentPrior, measurement: Measurement, z0: Tensor, eta: float) -> Tensor:
+    """``z0 - eta grad |y' - A'(D(z0))|``, z0 (B, C, h, w); norms are per image, eta normalised to photos of 256 px."""
+    with torch.enable_grad():
+        source = z0.detach().requires_grad_()
+        norm = safe_norm(2 * measurement.residual(prior.guide.decode(source)))
+        (gradient,) = torch.autograd.grad(norm.sum(), source)
+    return z0.detach() - over_image(eta * size_factor(measurement), z0) * gradient
 
 
 def safe_norm(values: Tensor) -> Tensor:

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .errors import AdaptDiffuseError
 from .latent_space import test_pattern
+from .prior import Codec
 
 # relative distance of latents: taesd and taesdxl, of different spaces, are 1.7 apart, taesd3 and taef1 3.6
 DOUBTFUL = 1.0
-
-
-class Codec(Protocol):
-    """An autoencoder between images (B, 3, H, W) on [0, 1] and latents; two that are compared share their scale."""
-
-    def encode(self, image: Tensor) -> Tensor: ...
-
-    def decode(self, z0: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,14 @@ from .errors import AdaptDiffuseError
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
+class Codec(Protocol):
+    """An autoencoder between images (B, 3, H, W) on [0, 1] and latents; two that are compared share their scale."""
+
+    def encode(self, image: Tensor) -> Tensor: ...
+
+    def decode(self, z0: Tensor) -> Tensor: ...
+
+
 class LatentPrior(Protocol):
     """A diffusion model in the latent space of an autoencoder.
 
@@ -27,6 +35,11 @@ class LatentPrior(Protocol):
 
     @property
     def multiple(self) -> int: ...
+
+    @property
+    def guide(self) -> Codec:
+        """What the data term decodes and encodes with: the model's autoencoder, or a smaller one in its place."""
+        ...
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The posterior mean E[z0 | x] for ``x = z0 + sigma eps``: x (B, C, h, w), sigma (B,). Differentiable in x."""

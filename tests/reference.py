@@ -58,6 +58,10 @@ class ToyPrior:
         self.Wd, self.We, self.W1, self.W2 = (vectors[name] for name in ("Wd", "We", "W1", "W2"))
         self.sigmas = vp_sigmas(vectors["alphas_cumprod"])
 
+    @property
+    def guide(self):
+        return self
+
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         level = over_image(timestep_of(sigma, self.sigmas), x)
         z = x / (1 + over_image(sigma, x) ** 2).sqrt()

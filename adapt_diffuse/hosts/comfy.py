@@ -20,7 +20,7 @@ from ..errors import AdaptDiffuseError
 from ..fitted import differentiated
 from ..guidance_vae import Calls, compare
 from ..measurement import Measurement
-from ..prior import over_image
+from ..prior import Codec, over_image
 from ..restore import generators_for
 from ..solvers import ReSample, Solver, solve
 from ..solvers.base import Callback
@@ -42,7 +42,7 @@ class ComfyPrior:
         vae: the host's VAE object.
         solver: whose gradients will be asked for: through "denoiser" prepares the model for them.
         shape: of the latents, for the host's memory plan.
-        guidance_vae: in place of ``vae`` for everything that has a gradient.
+        guidance_vae: in place of ``vae`` for the data term.
         tile: side in pixels of the tiles of both; 0 takes what the free memory bears.
     """
 
@@ -95,15 +95,22 @@ class ComfyPrior:
         return z0
 
     def decode(self, z0: Tensor) -> Tensor:
-        """(B, 3, H, W) on [0, 1], not clamped, through our float32 copy of the VAE, or of the guidance VAE."""
-        if not differentiated(z0):
-            return self._vae.decode(z0)
-        self._check_once("decoder", z0)
-        return self._guide.decode(z0)
+        """(B, 3, H, W) on [0, 1], not clamped, through our float32 copy of the VAE."""
+        return self._vae.decode(z0)
 
     def encode(self, image: Tensor) -> Tensor:
         """The latent, in the model's scale, of (B, 3, H, W) on [0, 1], through the same copies."""
-        return (self._guide if differentiated(image) else self._vae).encode(image)
+        return self._vae.encode(image)
+
+    @property
+    def guide(self) -> Codec:
+        """Our float32 copy of the guidance VAE, or of the VAE."""
+        return Calls(self._guide.encode, self._guided)
+
+    def _guided(self, z0: Tensor) -> Tensor:
+        if differentiated(z0):
+            self._check_once("decoder", z0)
+        return self._guide.decode(z0)
 
     def _check_once(self, part: str, source: Tensor) -> None:
         """Watch the first gradient that arrives at ``source``: all zeros mean that the chain is broken."""

@@ -20,11 +20,11 @@ from ..autoencoder import (
 )
 from ..checkpoints import load_diffusers_weights
 from ..errors import AdaptDiffuseError
-from ..fitted import FittedPass, differentiated
+from ..fitted import FittedPass
 from ..guidance_vae import Agreement, compare
 from ..latent_space import LatentSpace
 from ..memory import LocalMachine
-from ..prior import PREDICTIONS, over_image, posterior_mean, timestep_of, unknown_prediction
+from ..prior import PREDICTIONS, Codec, over_image, posterior_mean, timestep_of, unknown_prediction
 from ..schedule import vp_sigmas
 from ..tiling import Units
 
@@ -39,7 +39,7 @@ class DiffusersPrior:
         unet: diffusers UNet2DModel.
         alphas_cumprod: (n,) of the schedule it was trained on.
         prediction: "epsilon", "v_prediction" or "sample".
-        guidance: a second, smaller autoencoder of the same latent space, in place of the first in gradients only.
+        guidance: a second, smaller autoencoder of the same latent space, in place of the first in the data term.
         tile: side in pixels of the tiles that autoencoders run in; 0 takes what the free memory bears.
 
     Attributes:
@@ -128,10 +128,14 @@ class DiffusersPrior:
         return posterior_mean(x, sigma, output.to(x), self.prediction)
 
     def encode(self, image: Tensor) -> Tensor:
-        return (self._guide if differentiated(image) else self._codec).encode(image)
+        return self._codec.encode(image)
 
     def decode(self, z0: Tensor) -> Tensor:
-        return (self._guide if differentiated(z0) else self._codec).decode(z0)
+        return self._codec.decode(z0)
+
+    @property
+    def guide(self) -> Codec:
+        return self._guide
 
 
 class FittedAutoencoder:

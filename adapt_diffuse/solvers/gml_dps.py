@@ -28,4 +28,4 @@ class GMLDPS(GuidedSolver):
     normalise: bool = True
 
     def penalty(self, z0: Tensor, image: Tensor, prior: LatentPrior, measurement: Measurement) -> Tensor:
-        return self.gamma * safe_norm(z0 - prior.encode(image))
+        return self.gamma * safe_norm(z0 - prior.guide.encode(image))

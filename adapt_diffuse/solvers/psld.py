@@ -32,7 +32,7 @@ class PSLD(GuidedSolver):
     normalise: bool = True
 
     def penalty(self, z0: Tensor, image: Tensor, prior: LatentPrior, measurement: Measurement) -> Tensor:
-        return self.gamma * safe_norm(z0 - prior.encode(glued(image, measurement)))
+        return self.gamma * safe_norm(z0 - prior.guide.encode(glued(image, measurement)))
 
 
 def glued(image: Tensor, measurement: Measurement) -> Tensor:

@@ -75,7 +75,7 @@ class ReSample:
         with torch.no_grad():
             start = prior.decode(z0) * 2 - 1 if in_pixels else z0
         fitted = self._descend(
-            start, lambda v: measurement.residual((v + 1) / 2 if in_pixels else prior.decode(v)), weight, enough
+            start, lambda v: measurement.residual((v + 1) / 2 if in_pixels else prior.guide.decode(v)), weight, enough
         )
         with torch.no_grad():
             return prior.encode((fitted + 1) / 2) if in_pixels else fitted

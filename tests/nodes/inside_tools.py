@@ -197,7 +197,7 @@ class Padded:
 
     def __init__(self, prior: DiffusersPrior):
         self.prior, self.sigmas, self.multiple = prior, prior.sigmas, prior.space.factor
-        self.encode, self.decode = prior.encode, prior.decode
+        self.encode, self.decode, self.guide = prior.encode, prior.decode, prior.guide
 
     def denoise(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         from adapt_diffuse.padding import pad_to_multiple

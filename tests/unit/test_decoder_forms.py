@@ -72,7 +72,7 @@ def test_the_pull_is_the_slope_of_the_objective(name):
 def test_the_denoiser_is_never_asked_for_a_gradient(name):
     class Watched:
         sigmas, multiple = PRIOR.sigmas, PRIOR.multiple
-        decode, encode = PRIOR.decode, PRIOR.encode
+        decode, encode, guide = PRIOR.decode, PRIOR.encode, PRIOR
         graphs = []
 
         def denoise(self, x, sigma):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,6 +221,27 @@ class Counted:
         return numbered(number)
 
 
+def test_a_training_begins_with_the_weights_of_another_latent_space(autoencoder, encode, crops, tmp_path):
+    trainee = trainee_of(autoencoder, SETTINGS, CPU)
+    space = trainee.encoder.space
+    with torch.random.fork_rng():
+        first = SeverityRefiner(replace(space, channels=space.channels + 3), width=16)
+        alien = SeverityRefiner(space, width=32, levels=1)
+    training = SeverityTraining(trainee, FAMILY, crops, crops.centres(), SETTINGS, tmp_path / "a.safetensors")
+    before = {name: value.clone() for name, value in training.encoder.state_dict().items()}
+    training.begin_with(first)
+    for name, value in training.encoder.state_dict().items():
+        theirs = first.state_dict()[name]
+        assert torch.equal(value, theirs if theirs.shape == value.shape else before[name]), name
+    assert same_weights(training.averaged.state_dict(), training.encoder.state_dict())
+    assert torch.equal(
+        training.encoder.state_dict()["down.0.0.first.weight"], first.state_dict()["down.0.0.first.weight"]
+    )
+
+    with pytest.raises(AdaptDiffuseError, match="another architecture"):
+        training.begin_with(alien)
+
+
 def test_without_reuse_each_step_has_its_own_batch():
     make = Counted()
     replay = Replay(make, 1, seed=0)
@@ -230,12 +252,15 @@ def test_without_reuse_each_step_has_its_own_batch():
 def test_a_batch_is_made_once_and_learnt_from_reuse_times():
     make = Counted()
     replay = Replay(make, 4, seed=0)
-    drawn = [float(value) for step in range(40 * 4) for value in replay(step).damaged[:, 0]]
-    assert make.made == list(range(40))
-    assert len(drawn) == 4 * 3 * 40
-    oldest = [min(drawn[3 * step : 3 * step + 3]) for step in range(160)]
+    count = 2 * KEPT + 8
+    drawn = [float(value) for step in range(count * 4) for value in replay(step).damaged[:, 0]]
+    assert make.made == list(range(count))
+    assert len(drawn) == 4 * 3 * count
+    oldest = [min(drawn[3 * step : 3 * step + 3]) for step in range(4 * count)]
     assert all(value >= max(0, step // 4 - KEPT + 1) for step, value in enumerate(oldest))
-    middle = [drawn.count(float(numbered(number).damaged[row, 0])) for number in range(8, 24) for row in range(3)]
+    middle = [
+        drawn.count(float(numbered(number).damaged[row, 0])) for number in range(KEPT, KEPT + 8) for row in range(3)
+    ]
     assert np.mean(middle) == pytest.approx(4, abs=1)
 
 
@@ -248,12 +273,13 @@ def test_the_columns_of_a_batch_stay_together():
 
 def test_a_step_draws_the_same_whatever_came_before():
     through = Replay(numbered, 3, seed=5)
-    for step in range(70):
+    last = 3 * (KEPT + 8) - 1
+    for step in range(last + 1):
         expected = through(step)
     make = Counted()
-    assert torch.equal(Replay(make, 3, seed=5)(69).damaged, expected.damaged)
-    assert make.made == list(range(23 - KEPT + 1, 24))
-    assert not torch.equal(Replay(numbered, 3, seed=6)(69).damaged, expected.damaged)
+    assert torch.equal(Replay(make, 3, seed=5)(last).damaged, expected.damaged)
+    assert make.made == list(range(8, KEPT + 8))
+    assert not torch.equal(Replay(numbered, 3, seed=6)(last).damaged, expected.damaged)
 
 
 def test_processes_share_no_batch():

@@ -1,0 +1,97 @@
+"""A latent fitted to the photo near an anchor, with step lengths that follow from the problem itself.
+
+``argmin_z 1/2 |y - A(D(z))|^2 + w/2 |z - anchor|^2``, images on [0, 1]. With ``w = noise_std^2 / s^2`` it is the most
+probable latent under a Gaussian of standard deviation s around the anchor, to which decoder and operator are linear.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .degradation import noise_levels
+from .measurement import Measurement
+from .prior import LatentPrior, over_image
+
+# the rounding of an 8-bit photo: no photo has less noise
+QUANTISATION = 1 / (255 * 12**0.5)
+TINY = 1e-30
+REACH = 4.0  # of a step, in multiples of the trial step: the parabola is trusted no further
+
+
+def noise_floor(measurement: Measurement) -> Tensor:
+    """The standard deviation (B,) float64 of the photos' noise, at least that of 8-bit rounding."""
+    return noise_levels(measurement.degradation, len(measurement.y)).clamp_min(QUANTISATION)
+
+
+def anchor_weight(measurement: Measurement, sigma: Tensor, trust: float = 1.0) -> Tensor:
+    """w (B,) float64 of a posterior mean found at ``sigma`` (B,): ``trust noise_std^2 (1 + sigma^2) / sigma^2``.
+
+    A latent of unit variance that was seen with noise sigma has the variance ``sigma^2 / (1 + sigma^2)``.
+    """
+    return trust * noise_floor(measurement) ** 2 * (1 + sigma**-2.0)
+
+
+def slope(prior: LatentPrior, measurement: Measurement, z: Tensor) -> tuple[Tensor, Tensor]:
+    """The residual ``r = y - A(D(z))`` on [0, 1], and ``-grad 1/2 |r|^2`` in z (B, C, h, w); both detached."""
+    with torch.enable_grad():
+        source = z.detach().requires_grad_()
+        residual = measurement.residual(prior.guide.decode(source))
+        (gradient,) = torch.autograd.grad(residual.square().sum() / 2, source)
+    return residual.detach(), -gradient.detach()
+
+
+@torch.no_grad()
+def fit_latent(
+    prior: LatentPrior,
+    measurement: Measurement,
+    anchor: Tensor,
+    weight: Tensor,
+    iterations: int = 1,
+    discrepancy: bool = True,
+) -> Tensor:
+    """Nonlinear conjugate gradients (Polak and Ribiere) from ``anchor`` (B, C, h, w), each image by itself.
+
+    The length of a step is that of the parabola through the residuals at its ends: one more decoder pass, and no
+    step size to choose.
+
+    Args:
+        weight: w, (B,).
+        iterations: each costs two decoder passes and one backwards.
+        discrepancy: an image whose residual has reached its noise, ``|r| <= noise_std sqrt(m)``, stays (Morozov).
+    """
+    enough = noise_floor(measurement) ** 2 * measurement.count() if discrepancy else torch.zeros(len(anchor))
+    w, z = over_image(weight, anchor), anchor
+    residual, descent = slope(prior, measurement, z)
+    direction, bend = descent, _dot(descent, descent) / _dot(residual, residual).clamp_min(TINY)
+    for left in range(iterations - 1, -1, -1):
+        trial = 1 / (bend + w).clamp_min(TINY)
+        change = (residual - measurement.residual(prior.guide.decode(z + trial * direction))) / trial
+        bend = _dot(change, change) / _dot(direction, direction).clamp_min(TINY)
+        fall = _dot(residual, change) - w * _dot(z - anchor, direction)
+        length = fall / ((bend + w) * _dot(direction, direction)).clamp_min(TINY)
+        length = torch.minimum(length.clamp_min(0), REACH * trial)
+        z = z + torch.where(_dot(residual, residual) > over_image(enough, residual), length, 0) * direction
+        if left:
+            residual, pull = slope(prior, measurement, z)
+            last, descent = descent, pull - w * (z - anchor)
+            turn = _dot(descent, descent - last) / _dot(last, last).clamp_min(TINY)
+            direction = descent + turn.clamp_min(0) * direction
+    return z
+
+
+def curvature(prior: LatentPrior, measurement: Measurement, z: Tensor, residual: Tensor, direction: Tensor) -> Tensor:
+    """``|J d|^2 / |d|^2`` (B, 1, 1, 1) of ``A(D(z))`` along a direction d, by one more decoder pass.
+
+    Args:
+        residual: at z.
+    """
+    size = _dot(direction, direction).clamp_min(TINY)
+    length = _dot(residual, residual) / size  # where a linear model of slope d would be fitted
+    change = (residual - measurement.residual(prior.guide.decode(z + length * direction))) / length.clamp_min(TINY)
+    return _dot(change, change) / size
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product per image, (B, 1, 1, 1)."""
+    return (a * b).flatten(1).sum(1).reshape(-1, 1, 1, 1)

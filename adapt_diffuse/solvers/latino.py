@@ -1,0 +1,40 @@
+"""LATINO: decode, the proximal step in pixels, encode, renoise: nothing is differentiated (Spagnoletti et al. 2025)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..degradation.prox import prox
+from ..fit import noise_floor
+from ..measurement import Measurement
+from ..prior import LatentPrior
+from .base import State
+from .decoupled import DecoupledSolver
+
+
+@dataclass(frozen=True)
+class LATINO(DecoupledSolver):
+    """``z* = z0 + E(u*) - E(D(z0))`` with ``u* = prox(D(z0))`` of the data term, of linear damage.
+
+    ``E(D(z0))`` is not z0; what the autoencoder loses on the way is taken out, for one more encoding. The prox weighs
+    the photo's noise against the estimate's error: s of ``anchor_weight``, times the contrast of the image over that
+    of its latent.
+
+    Attributes:
+        trust: weight of the model; above 1 the model counts more, below 1 the photo.
+        churn: see DecoupledSolver; 1 in the paper.
+        correct: False is the published ``z* = E(u*)``.
+    """
+
+    trust: float = 1.0
+    churn: float = 1.0
+    correct: bool = True
+
+    def fit(self, state: State, z0: Tensor, sigma: Tensor, prior: LatentPrior, measurement: Measurement) -> Tensor:
+        image = prior.guide.decode(z0)
+        contrast = (image.flatten(1).std(1) / z0.flatten(1).std(1)).clamp_min(1e-3).cpu().double()
+        weight = self.trust * noise_floor(measurement) ** 2 * (1 + sigma**-2.0) / contrast**2
+        fitted = prior.guide.encode(prox(measurement.degradation, image, measurement.y, weight))
+        return z0 + fitted - prior.guide.encode(image) if self.correct else fitted
