@@ -26,16 +26,17 @@ def bundled_encoders() -> dict[str, Path]:
 
 
 def default_encoder(degradation_name: str) -> Path:
-    """The bundled severity encoder for a degradation of the command line: its own family's, else the mixed family's.
+    """The bundled model's severity encoder for a degradation by name: its own family's, else the mixed family's.
 
     Raises:
         AdaptDiffuseError: neither is bundled.
     """
+    from .severity.choice import for_family  # which knows degradations, and they this file
+
     family = {"mask": "missing-pixels"}.get(degradation_name, degradation_name)
-    encoders = bundled_encoders()
-    for name in (f"severity-{MODEL_NAME}-{family}", f"severity-{MODEL_NAME}-mixed"):
-        if name in encoders:
-            return encoders[name]
+    encoders = {name: path for name, path in bundled_encoders().items() if MODEL_NAME in name}
+    if (found := for_family(encoders.values(), family)) is not None:
+        return found
     raise AdaptDiffuseError(
         f"No bundled severity encoder was trained for '{degradation_name}'; give one with --severity-encoder. "
         f"Bundled are {', '.join(encoders) or 'none'}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import AdaptDiffuseError
@@ -14,19 +15,43 @@ def known_pixels(measurement: Measurement) -> Tensor:
     return measurement.degradation.observed(torch.ones_like(measurement.y)) > 0
 
 
-def paste_known(image: Tensor, measurement: Measurement) -> Tensor:
+def keeps_pixels(image: Tensor, measurement: Measurement) -> bool:
+    """Whether the damage loses pixels of ``image`` (B, 3, H, W) and leaves the others as they are, but for noise."""
+    known = known_pixels(measurement)
+    if known.shape != image.shape or bool(known.all()):
+        return False
+    return torch.equal(measurement.degradation(image)[known], image[known])
+
+
+def paste_known(image: Tensor, measurement: Measurement, feather: int = 0) -> Tensor:
     """The restored ``image`` (B, 3, H, W) with the photo's own pixels where they are not lost.
+
+    Args:
+        feather: pixels over which a known region goes over into the lost one beside it, so that no border shows. A
+            known pixel that has no known region around it is then left to the restoration. 0 pastes every one.
 
     Raises:
         AdaptDiffuseError: a degradation that loses no pixel, or changes those that it keeps.
     """
-    known = known_pixels(measurement)
-    same_size = known.shape == image.shape
-    if not same_size or bool(known.all()) or not torch.equal(measurement.degradation(image)[known], image[known]):
+    if not keeps_pixels(image, measurement):
         raise AdaptDiffuseError(
             "Known pixels can be kept only where the damage is missing pixels and nothing else: switch that off."
         )
-    return torch.where(known, measurement.y, image)
+    known = known_pixels(measurement)
+    if feather <= 0:
+        return torch.where(known, measurement.y, image)
+    weight = feathered(known[:, :1], feather).to(image)
+    return torch.where(known, weight * measurement.y + (1 - weight) * image, image)
+
+
+def feathered(known: Tensor, width: int) -> Tensor:
+    """Weights (B, 1, H, W) that rise from 0 beside lost pixels to 1 at ``width`` pixels into the known ones."""
+    near = (width + 1) // 2
+    size = 2 * near + 1
+    lost = F.max_pool2d((~known).float(), size, stride=1, padding=near)
+    padded = F.pad(1 - lost, (near,) * 4, mode="replicate")
+    ramp = F.avg_pool2d(F.avg_pool2d(padded, (size, 1), stride=1), (1, size), stride=1)
+    return ramp * ramp * (3 - 2 * ramp)
 
 
 def match_colours(image: Tensor, measurement: Measurement) -> Tensor:

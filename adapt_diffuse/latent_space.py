@@ -63,19 +63,28 @@ class LatentSpace:
         latent = encode(test_pattern())
         if latent.ndim == 5:  # hosts give video autoencoders a time axis
             latent = latent[:, :, 0]
+        distance = self.distance(latent)
         advice = f"Load a {what} trained for this VAE, or the VAE that it was trained for."
         if latent.shape[1] != self.channels:
             raise AdaptDiffuseError(
                 f"The {what} belongs to a latent space of {self.channels} channels, but this VAE makes "
                 f"{latent.shape[1]}. {advice}"
             )
-        ours = torch.tensor(self.fingerprint, dtype=torch.float64)
-        theirs = torch.tensor(_fingerprint(latent), dtype=torch.float64)
-        distance = float((ours - theirs).norm() / ours.norm().clamp_min(1e-6))
         if not distance <= TOLERANCE:
             raise AdaptDiffuseError(
                 f"The {what} belongs to another latent space than this VAE's (distance {distance:.2f}). {advice}"
             )
+
+    def distance(self, latent: Tensor) -> float:
+        """How far the autoencoder that made ``latent`` (1, C, h, w), raw, of ``test_pattern()`` is from this one's.
+
+        Relative to the fingerprint; infinite for another number of channels.
+        """
+        if latent.shape[1] != self.channels:
+            return math.inf
+        ours = torch.tensor(self.fingerprint, dtype=torch.float64)
+        theirs = torch.tensor(_fingerprint(latent), dtype=torch.float64)
+        return float((ours - theirs).norm() / ours.norm().clamp_min(1e-6))
 
     def to_raw(self, z: Tensor) -> Tensor:
         """From the model's scale to the autoencoder's own."""

@@ -15,6 +15,7 @@ from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.restore import generators_for
 from adapt_diffuse.severity import load_severity_encoder
 from tests.command_line import call, names
+from tests.unit.test_choice import write_encoder
 
 needs_model = pytest.mark.skipif(
     not (WEIGHTS / "flowers-128" / "unet").is_dir(), reason="The bundled weights are absent."
@@ -91,13 +92,14 @@ def test_a_degradation_takes_its_own_encoder_then_the_mixed_one_and_else_says_so
         tmp_path / f"severity-{bundled.MODEL_NAME}-{name}.safetensors"
         for name in ("gaussian-blur", "missing-pixels", "mixed")
     )
-    for path in (blur, missing):
-        path.touch()
+    write_encoder(tmp_path / "severity-another-model-jpeg.safetensors", "jpeg")
+    write_encoder(blur, "gaussian-blur")
+    write_encoder(missing, "missing-pixels")
     assert default_encoder("gaussian-blur") == blur
     assert default_encoder("mask") == default_encoder("missing-pixels") == missing
     with pytest.raises(AdaptDiffuseError, match="No bundled severity encoder was trained for 'jpeg'; give one with"):
         default_encoder("jpeg")
-    mixed.touch()
+    write_encoder(mixed, "mixed")
     assert default_encoder("jpeg") == default_encoder("mixed") == mixed
     assert default_encoder("gaussian-blur") == blur
 

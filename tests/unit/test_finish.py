@@ -7,7 +7,7 @@ import torch
 
 from adapt_diffuse.degradation import GaussianBlur, MissingPixels
 from adapt_diffuse.errors import AdaptDiffuseError
-from adapt_diffuse.finish import match_colours, paste_known
+from adapt_diffuse.finish import feathered, keeps_pixels, match_colours, paste_known
 from adapt_diffuse.measurement import Measurement
 
 
@@ -44,3 +44,48 @@ def test_matched_colours_leave_no_mean_residual_and_change_nothing_else(degradat
     assert measurement.residual(matched).mean((2, 3)).abs().max() < 1e-6
     shift = matched - restored
     assert torch.allclose(shift, shift[:, :, :1, :1].expand_as(shift), atol=1e-6)
+
+
+def hole() -> MissingPixels:
+    mask = torch.ones(1, 1, 24, 30)
+    mask[:, :, 10:14, 12:18] = 0
+    return MissingPixels(mask)
+
+
+def test_a_feathered_paste_leaves_the_hole_to_the_restoration_and_goes_over_into_the_photo() -> None:
+    photo, restored = torch.ones(2, 3, 24, 30), torch.zeros(2, 3, 24, 30)
+    pasted = paste_known(restored, Measurement.of(photo, hole()), feather=4)
+    assert torch.equal(pasted[:, :, 10:14, 12:18], restored[:, :, 10:14, 12:18])
+    assert float(pasted[:, :, :4].min()) == pytest.approx(1, abs=1e-6)
+    row = pasted[0, 0, 12]  # through the middle of the hole
+    assert torch.equal(row[:13], row[:13].sort(descending=True).values)
+    assert torch.equal(row[17:], row[17:].sort().values)
+    assert float((row[1:] - row[:-1]).abs().max()) < 0.5
+    assert float(row[4]) == pytest.approx(1, abs=1e-6) and 0.3 < float(row[9]) < 0.8
+
+
+def test_without_a_feather_the_same_paste_has_a_hard_edge() -> None:
+    pasted = paste_known(torch.zeros(1, 3, 24, 30), Measurement.of(torch.ones(1, 3, 24, 30), hole()))
+    assert pasted[0, 0, 12, 11:13].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 8])
+def test_feathering_trusts_no_lost_pixel_and_the_whole_photo_where_none_is_lost(width: int) -> None:
+    known = hole().mask
+    weights = feathered(known, width)
+    assert float(weights[~known].max()) < 1e-6
+    assert float(weights.min()) > -1e-6 and float(weights.max()) < 1 + 1e-6
+    assert torch.allclose(feathered(torch.ones_like(known), width), torch.ones(1, 1, 24, 30), atol=1e-6)
+
+
+def test_single_known_pixels_are_not_pasted_by_a_feather() -> None:
+    restored, photo = photos()
+    lost = holes()
+    assert torch.equal(paste_known(restored, Measurement.of(photo, lost), feather=4), restored)
+
+
+def test_only_lost_pixels_alone_can_be_kept() -> None:
+    restored, photo = photos()
+    assert keeps_pixels(restored, Measurement.of(photo, holes()))
+    assert not keeps_pixels(restored, Measurement.of(photo, GaussianBlur(1.0)))
+    assert not keeps_pixels(restored, Measurement.of(photo, MissingPixels(torch.ones(1, 1, 9, 7))))
