@@ -7,7 +7,7 @@ from .calibrate import CalibrateSeverity
 from .decode import DecodeRestoration, Measure
 from .degradation import ApplyDegradation, ChainDegradations, DownscaleNode, JpegNode, MissingPixelsNode
 from .invert import InvertToStart
-from .load import LoadDiffusers, LoadSeverityEncoder, offer_sample_photo, register_model_folder
+from .load import LoadDiffusers, LoadSeverityEncoder, offer_sample_photos, register_model_folder
 from .restore import RestorePhoto
 from .severity import EncodeSeverity, SetSeverity
 from .solvers import DPSNode, GMLDPSNode, LDPSNode, PSLDNode, ReSampleNode
@@ -18,7 +18,7 @@ from .train import TrainSeverityEncoder
 class AdaptDiffuseExtension(ComfyExtension):
     async def on_load(self) -> None:
         register_model_folder()
-        offer_sample_photo()
+        offer_sample_photos()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

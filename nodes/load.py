@@ -17,7 +17,7 @@ from .wires import CATEGORY, SeverityEncoderIO
 
 ENCODER_FOLDER = "severity_encoders"
 BUNDLED = " (bundled)"
-SAMPLE_PHOTO = "adapt-diffuse-flower.jpg"
+SAMPLE_PHOTOS = {"adapt-diffuse-flower.jpg": "flower.jpg", "adapt-diffuse-torn-flower.png": "flower-torn.png"}
 
 
 def register_model_folder() -> None:
@@ -26,16 +26,16 @@ def register_model_folder() -> None:
     folder_paths.folder_names_and_paths[ENCODER_FOLDER][1].add(".safetensors")
 
 
-def offer_sample_photo() -> None:
-    """Put the photo of the example workflow where Load Image finds it, unless the user has one of that name."""
-    target = Path(folder_paths.get_input_directory()) / SAMPLE_PHOTO
-    source = bundled.WEIGHTS.parent / "assets" / "flower.jpg"
-    if target.exists() or not source.is_file():
-        return
-    try:
-        shutil.copyfile(source, target)
-    except OSError as error:
-        logging.info("Adapt & Diffuse: the sample photo was not copied to the input folder (%s).", error)
+def offer_sample_photos() -> None:
+    """Put the photos of the example workflows where Load Image finds them, unless the user has some of that name."""
+    for name, source in SAMPLE_PHOTOS.items():
+        target, original = Path(folder_paths.get_input_directory()) / name, bundled.WEIGHTS.parent / "assets" / source
+        if target.exists() or not original.is_file():
+            continue
+        try:
+            shutil.copyfile(original, target)
+        except OSError as error:
+            logging.info("Adapt & Diffuse: the sample photo %s was not copied to the input folder (%s).", name, error)
 
 
 def model_names() -> list[str]:
@@ -54,10 +54,20 @@ def model_path(name: str) -> Path:
     return Path(folder_paths.get_full_path_or_raise("diffusers", f"{name}/unet/config.json")).parent.parent
 
 
-def encoder_names() -> list[str]:
+def encoder_files() -> list[str]:
+    """The files of models/severity_encoders, which the host does not know before the pack is loaded."""
     known = ENCODER_FOLDER in folder_paths.folder_names_and_paths
-    files = folder_paths.get_filename_list(ENCODER_FOLDER) if known else []
-    return [name + BUNDLED for name in bundled.bundled_encoders()] + sorted(files)
+    return sorted(folder_paths.get_filename_list(ENCODER_FOLDER)) if known else []
+
+
+def own_encoders() -> list[Path]:
+    """The user's severity encoders."""
+    found = [folder_paths.get_full_path(ENCODER_FOLDER, name) for name in encoder_files()]
+    return [Path(path) for path in found if path]
+
+
+def encoder_names() -> list[str]:
+    return [name + BUNDLED for name in bundled.bundled_encoders()] + encoder_files()
 
 
 def encoder_path(name: str) -> Path:

@@ -8,23 +8,32 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..adapt_diffuse.defaults import SOLVER_NAMES
+from ..adapt_diffuse import bundled, finish
+from ..adapt_diffuse.defaults import SOLVER_NAMES, start_settings
+from ..adapt_diffuse.degradation import noise_levels
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_calibration import HostCalibration
+from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder, pattern_latent
+from ..adapt_diffuse.hosts.comfy_levels import model_levels
 from ..adapt_diffuse.hosts.comfy_restore import (
     Sampled,
     dialled_solver,
     guider_of,
     pixel_multiple,
     sample_batch,
-    settings_for,
 )
 from ..adapt_diffuse.measurement import Measurement
 from ..adapt_diffuse.severity import Severity
-from ..adapt_diffuse.words import describe_batch
+from ..adapt_diffuse.severity.choice import choose
+from ..adapt_diffuse.words import damage_word, describe_batch
 from .calibrate import sample_photos
+from .load import own_encoders
+from .plot import as_image, schedule_plot, severity_bar, stacked
 from .solver_inputs import decoder_inputs
-from .wires import CATEGORY, DegradationIO, HostSeverity, SeverityEncoderIO, SeverityIO, photo_of
+from .wires import CATEGORY, DegradationIO, HostSeverity, SeverityEncoderIO, SeverityIO, image_of, photo_of
+
+QUIET = 0.02  # noise_std up to which a photo's own pixels look better than restored ones
+FEATHER = 6  # pixels
 
 
 class RestorePhoto(io.ComfyNode):
@@ -82,7 +91,8 @@ class RestorePhoto(io.ComfyNode):
                     "severity_encoder",
                     optional=True,
                     tooltip="Trained for this VAE and this kind of damage, or from Calibrate Severity. Without one, "
-                    "every run calibrates on the pack's sample photo first.",
+                    "the one that fits is taken, of yours in models/severity_encoders or of the bundled ones; where "
+                    "none does, every run calibrates on the pack's sample photo first. The report says which.",
                 ),
                 io.Conditioning.Input(
                     "positive",
@@ -115,6 +125,17 @@ class RestorePhoto(io.ComfyNode):
                     "Fewer is faster; below about 20 detail gets coarse.",
                 ),
                 *decoder_inputs(),
+                *finishing_inputs(),
+                io.Boolean.Input(
+                    "video",
+                    display_name="frames of a video",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="On, all photos of the batch take the same noise and start at the level of the worst, so "
+                    "that a film does not flicker. Off, each starts at its own level and takes noise of its own: "
+                    "faster, and right for photos that have nothing to do with each other.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The restored photo, of its own size."),
@@ -142,33 +163,93 @@ class RestorePhoto(io.ComfyNode):
         steps: int = 0,
         guidance_vae: Any = None,
         tile: int = 0,
+        match_colours: bool = True,
+        known_pixels: str = "auto",
+        video: bool = False,
     ) -> io.NodeOutput:
         begin = time.monotonic()
         chosen = dialled_solver(solver, degradation, fidelity)
         with torch.inference_mode(False):
             measurement = Measurement.of(photo_of(image), degradation)
         guider = guider_of(model, positive, negative, cfg, len(measurement.y))
-        severity = severity_of(measurement, model, vae, severity_encoder)
-        settings = settings_for(solver, steps)
-        sampled = sample_batch(guider, vae, chosen, measurement, severity, settings, seed, guidance_vae, tile)
-        restored = decoded(sampled, vae, measurement)
-        report = describe_batch(
-            severity.sigma_hat, sampled.steps, sampled.levels, degradation, time.monotonic() - begin
-        )
+        encoder, told = encoder_for(measurement, model, vae, severity_encoder)
+        severity = encoder.predict(measurement.start_image(), vae, encoder.space.factor * pixel_multiple(model))
+        settings = start_settings(solver, steps)
+        sampled = sample_batch(guider, vae, chosen, measurement, severity, settings, seed, guidance_vae, tile, video)
+        restored = finished(decoded(sampled, vae, measurement), measurement, match_colours, known_pixels)
+        seconds = time.monotonic() - begin
+        report = describe_batch(severity.sigma_hat, sampled.steps, sampled.levels, degradation, seconds) + told
         raw = model.get_model_object("latent_format").process_out(severity.z_hat)
         found = HostSeverity(raw, severity.sigma_hat, severity.photo_size)
-        return io.NodeOutput(restored, found, report, ui=ui.PreviewText(report))
+        picture = restoration_picture(severity, sampled, degradation, model)
+        shown = {**ui.PreviewText(report).as_dict(), **ui.PreviewImage(picture).as_dict()}
+        return io.NodeOutput(restored, found, report, ui=shown)
 
 
-def severity_of(measurement: Measurement, model: Any, vae: Any, encoder: Any) -> Severity:
-    """The severity of the photos, by a calibration where there is no ``encoder``."""
-    if encoder is None:
-        count, _, height, width = measurement.y.shape
-        photos = sample_photos(measurement.degradation, (height, width))
-        encoder = HostCalibration.measure(vae, model, photos, measurement.degradation, count)
-    else:
+def finishing_inputs() -> list[Any]:
+    """The last touch on the restored photo."""
+    return [
+        io.Boolean.Input(
+            "match_colours",
+            display_name="match colours",
+            default=True,
+            optional=True,
+            advanced=True,
+            tooltip="Shifts each colour channel by what it lacks to agree with the photo on average: takes the tint "
+            "away that some VAEs and models leave. Off keeps the model's colours.",
+        ),
+        io.Combo.Input(
+            "known_pixels",
+            display_name="known pixels",
+            options=["auto", "keep", "restore"],
+            default="auto",
+            optional=True,
+            advanced=True,
+            tooltip="Where pixels are lost under a mask, what becomes of the others. keep: the photo's own are put "
+            "back, with a soft edge, sharp and with all their noise. restore: they are the model's, cleaned, and "
+            "softer by what the VAE loses. auto keeps them where the degradation says that the photo has hardly any "
+            "noise.",
+        ),
+    ]
+
+
+def encoder_for(measurement: Measurement, model: Any, vae: Any, encoder: Any) -> tuple[Any, str]:
+    """The severity encoder that is connected, else the one that fits, else a calibration; and a line that says so."""
+    if encoder is not None:
         encoder.check(vae)
-    return encoder.predict(measurement.start_image(), vae, encoder.space.factor * pixel_multiple(model))
+        return encoder, ""
+    latent, degradation, photo = pattern_latent(vae), measurement.degradation, measurement.y
+    for files in (own_encoders(), list(bundled.bundled_encoders().values())):
+        path = choose(files, latent, degradation, photo)
+        if path is not None:
+            return HostSeverityEncoder.load(path), f"\nseverity by {path.stem}"
+    count, _, height, width = photo.shape
+    views = sample_photos(degradation, (height, width))
+    return HostCalibration.measure(vae, model, views, degradation, count), "\nseverity by calibration"
+
+
+def finished(restored: torch.Tensor, measurement: Measurement, match_colours: bool, known_pixels: str) -> torch.Tensor:
+    """The restored IMAGE in the photo's colours, with its known pixels."""
+    photo = photo_of(restored)
+    if match_colours:
+        photo = finish.match_colours(photo, measurement)
+    quiet = float(noise_levels(measurement.degradation, len(photo)).max()) <= QUIET
+    keeps = finish.keeps_pixels(photo, measurement)
+    if keeps and (known_pixels == "keep" or (known_pixels == "auto" and quiet)):
+        photo = finish.paste_known(photo, measurement, FEATHER)
+    return image_of(photo).clamp(0, 1)
+
+
+def restoration_picture(severity: Severity, sampled: Sampled, degradation: Any, model: Any) -> torch.Tensor:
+    """How bad the photos were, and where on the schedule they started, as an IMAGE."""
+    sigmas = severity.sigma_hat.tolist()
+    levels = model_levels(model.get_model_object("model_sampling"))
+    return as_image(
+        stacked(
+            severity_bar(sigmas, damage_word(degradation)),
+            schedule_plot(levels, sampled.starts.tolist(), sampled.steps.tolist()),
+        )
+    )
 
 
 def decoded(sampled: Sampled, vae: Any, measurement: Measurement) -> torch.Tensor:

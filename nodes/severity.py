@@ -10,6 +10,8 @@ from comfy_api.latest import io, ui
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_calibration import HostCalibration
 from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder
+from ..adapt_diffuse.words import DAMAGED, damage_word
+from .plot import as_image, severity_bar
 from .wires import (
     CATEGORY,
     PHOTO_SIZE,
@@ -80,7 +82,10 @@ class EncodeSeverity(io.ComfyNode):
         values = [float(value) for value in found.sigma_hat]
         severity = HostSeverity(raw, found.sigma_hat, found.photo_size)
         text = "severity " + ", ".join(f"{value:.3f}" for value in values)
-        return io.NodeOutput(severity, latent_of(raw, found.photo_size), values, ui=ui.PreviewText(text))
+        damage = DAMAGED if degradation is None else damage_word(degradation)
+        picture = ui.PreviewImage(as_image(severity_bar(values, damage)))
+        shown = {**ui.PreviewText(text).as_dict(), **picture.as_dict()}
+        return io.NodeOutput(severity, latent_of(raw, found.photo_size), values, ui=shown)
 
 
 class SetSeverity(io.ComfyNode):

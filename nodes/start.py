@@ -14,7 +14,7 @@ from ..adapt_diffuse.hosts.comfy_levels import model_levels, to_host
 from ..adapt_diffuse.prior import over_image
 from ..adapt_diffuse.restore import generators_for
 from ..adapt_diffuse.schedule import descend, start_noise, start_sigma, thin
-from .plot import schedule_plot
+from .plot import as_image, schedule_plot
 from .wires import CATEGORY, HostSeverity, SeverityIO, latent_of
 
 
@@ -86,7 +86,7 @@ def start_output(
         [latent_of(latent, severity.photo_size, run) for latent, run in zip(latents, runs, strict=True)],
         [to_host(schedule, sampling) for schedule in schedules],
         counts,
-        ui=ui.PreviewImage(picture),
+        ui=ui.PreviewImage(as_image(picture)),
     )
 
 

@@ -78,6 +78,11 @@ def raw_encode(vae: Any) -> Callable[[Tensor], Tensor]:
     return encode
 
 
+def pattern_latent(vae: Any) -> Tensor:
+    """What the host's ``vae`` makes of the fingerprint's pattern: (1, C, h, w), raw scale."""
+    return raw_encode(vae)(test_pattern())
+
+
 def host_latent_space(vae: Any, model: Any | None = None) -> LatentSpace:
     """The latent space of the host's ``vae``, in the scale of ``model``, or in its own where it knows one.
 
@@ -85,7 +90,7 @@ def host_latent_space(vae: Any, model: Any | None = None) -> LatentSpace:
         AdaptDiffuseError: a VAE that is not one of images, or not the model's; a scale that is not known, or is not
             one factor and one shift.
     """
-    raw = raw_encode(vae)(test_pattern())
+    raw = pattern_latent(vae)
     if raw.ndim != 4 or len(raw) != 1 or PATTERN_SIZE % raw.shape[2] or raw.shape[2] != raw.shape[3]:
         raise AdaptDiffuseError("This VAE is not one for single images: connect the VAE that belongs to the model.")
     if model is None:

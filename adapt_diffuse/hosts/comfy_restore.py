@@ -38,11 +38,13 @@ class Sampled:
 
     Attributes:
         latent: (B, C, h, w) clean latents, in the VAE's raw scale.
+        starts: (B,) level of the first step of each photo.
         steps: (B,) int64 number of steps of each photo.
         levels: how many levels the model has.
     """
 
     latent: Tensor
+    starts: Tensor
     steps: Tensor
     levels: int
 
@@ -116,11 +118,14 @@ def sample_batch(
     seed: int,
     guidance_vae: Any = None,
     tile: int = 0,
+    video: bool = False,
 ) -> Sampled:
     """Restore the latents of ``measurement``; photo i draws the numbers of ``seed + i``, as ``restore`` does.
 
     Args:
         severity: of the photos, in the model's scale, their padding included.
+        video: the photos are frames: all draw the numbers of ``seed``, and start at the level of the worst, so that
+            what is the same in the frames is the same in what is restored of them.
         guidance_vae, tile: see ``guided_sampler``.
 
     Raises:
@@ -129,13 +134,15 @@ def sample_batch(
     import comfy.utils
     import latent_preview
 
+    if video:
+        severity = replace(severity, sigma_hat=severity.sigma_hat.max().expand(len(severity.sigma_hat)))
     model = guider.model_patcher
     sampling = model.get_model_object("model_sampling")
     levels = thin(model_levels(sampling), settings.levels)
     starts = start_sigma(severity.sigma_hat, levels, settings.noise_correction, settings.mode, settings.rounding)
     schedules = [descend(float(start), levels, settings.steps) for start in starts]
     longest = max(schedules, key=len)
-    sampler = joining_sampler(solver, measurement, vae, severity, settings, seed, guidance_vae, tile)
+    sampler = joining_sampler(solver, measurement, vae, severity, settings, seed, guidance_vae, tile, video)
     raw = model.get_model_object("latent_format").process_out(severity.z_hat)
     clean = guider.sample(
         torch.zeros_like(raw),
@@ -147,7 +154,7 @@ def sample_batch(
         seed=seed,
     )
     steps = torch.tensor([len(schedule) - 1 for schedule in schedules])
-    return Sampled(clean, steps, len(model_levels(sampling)))
+    return Sampled(clean, starts, steps, len(model_levels(sampling)))
 
 
 def joining_sampler(
@@ -159,6 +166,7 @@ def joining_sampler(
     seed: int,
     guidance_vae: Any = None,
     tile: int = 0,
+    video: bool = False,
 ) -> Any:
     """A SAMPLER of the host that makes its own starts from ``severity``, whatever latents it is given."""
     import comfy.samplers
@@ -178,7 +186,7 @@ def joining_sampler(
             known = fresh(measurement)
             located = WatchedMeasurement(known.y.to(x), known.degradation)
             z_hat, sigma_hat = severity.z_hat.clone().to(x), severity.sigma_hat.clone()
-            generators = generators_for(seed, len(x))
+            generators = [one for _ in x for one in generators_for(seed, 1)] if video else generators_for(seed, len(x))
             begun = flash_start(Severity(z_hat, sigma_hat, severity.photo_size), prior, settings, generators)
             with steps_told(callback, len(sigmas) - 1, disable) as stepped:
                 return solve(solver, prior, located, begun.x, begun.schedules, generators, stepped)

@@ -43,11 +43,11 @@ def bundled() -> HostModel:
 
 
 def in_node(host: HostModel, y: torch.Tensor, text: str, solver: str, seed: int = SEED, **more: Any) -> Any:
-    """Restore Photo's image, severity and report."""
+    """Restore Photo's image, severity and report, without the last touch that the command line does not have."""
     degradation = pack("adapt_diffuse.degradation").parse_degradation(text, 0.05)
     image = y.movedim(1, -1).contiguous()
     node = pack("nodes.restore").RestorePhoto
-    options = {"steps": STEPS, **more}
+    options = {"steps": STEPS, "match_colours": False, **more}
     return node.execute(image, host.model, host.vae, degradation, solver, 0.5, seed, **options).result
 
 
@@ -128,15 +128,15 @@ def mixed() -> dict[str, Any]:
 
 
 def calibrated() -> dict[str, Any]:
-    """Without an encoder: against the package's own calibration, and through Calibrate Severity and Encode Severity."""
-    text, solver, size = KINDS["gaussian-blur"]
+    """Without an encoder that fits: against the package's own calibration, and through the nodes of that."""
+    text, solver, size = "gaussian-blur:std=5", "default", (48, 64)
     degradation = parse_degradation(text, 0.05)
     y = measure(photos(size), degradation, generators_for(1, 2))
     prior = DiffusersPrior.load(bundled_model())
     expected = outside(y, text, solver, calibrate(sample_views(*size), degradation, prior.encode, prior.space.factor))
     with torch.inference_mode():
         host = bundled()
-        image, severity, _ = in_node(host, y, text, solver)
+        image, severity, report = in_node(host, y, text, solver)
         same = pack("adapt_diffuse.degradation").parse_degradation(text, 0.05)
         photo = y.movedim(1, -1).contiguous()
         node = pack("nodes.calibrate").CalibrateSeverity
@@ -150,8 +150,86 @@ def calibrated() -> dict[str, Any]:
         "expected_sigma_hat": expected.severity.sigma_hat.tolist(),
         "encoded": found[2],
         "z_hat": distance(encoder.space.from_raw(found[0].latent), expected.severity.z_hat),
+        "told": report.splitlines()[-1],
         "scales": [encoder.calibration.scale, other.calibration.scale],
     }
+
+
+def chosen() -> dict[str, Any]:
+    """Without an encoder: which is taken, and that it is as if it were connected."""
+    text, solver, size = KINDS["gaussian-blur"]
+    y = measure(photos(size), parse_degradation(text, 0.05), generators_for(1, 2))
+    box, found = pack("nodes.restore"), {}
+    encoder = pack("adapt_diffuse.hosts.comfy_encoder").HostSeverityEncoder.load(default_encoder("gaussian-blur"))
+    with torch.inference_mode():
+        host = bundled()
+        connected = in_node(host, y, text, solver, severity_encoder=encoder)
+        image, _, report = in_node(host, y, text, solver)
+        found["same"] = float((image - connected[0]).abs().max())
+        found["told"] = [connected[2].splitlines()[-1], report.splitlines()[-1]]
+        own, box.own_encoders = box.own_encoders, lambda: [default_encoder("mixed")]
+        found["own"] = in_node(host, y, text, solver)[2].splitlines()[-1]
+        box.own_encoders = own
+        measurement = pack("adapt_diffuse.measurement").Measurement
+        hole = pack("adapt_diffuse.degradation").parse_degradation("missing-box:height=9,width=9", 0.05)
+        for name, kind, vae in (("hole", hole, host.vae), ("other space", None, OtherSpace(host.vae))):
+            kind = kind or pack("adapt_diffuse.degradation").parse_degradation(text, 0.05)
+            found[name] = type(box.encoder_for(measurement(y, kind), host.model, vae, None)[0]).__name__
+    return found
+
+
+class OtherSpace:
+    """A VAE whose latents mean something else."""
+
+    def __init__(self, vae: Any):
+        self.vae, self.first_stage_model = vae, vae.first_stage_model
+
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        return self.vae.encode(image).flip(1)
+
+
+def video() -> dict[str, Any]:
+    """How much frames differ, as they are and restored: one photo with the noise of each frame, and without."""
+    text, size, count = "gaussian-blur:std=1.5", (48, 64), 6
+    still = photos(size)[:1].expand(count, -1, -1, -1)
+    clean = parse_degradation(text, 0.0)(still)
+    y = measure(still, parse_degradation(text, 0.05), generators_for(1, count))
+    found: dict[str, Any] = {"input": float(y.std(0).mean())}
+    with torch.inference_mode():
+        host = bundled()
+        for name, frames, on in (("video", y, True), ("photos", y, False), ("still", clean, True)):
+            image = in_node(host, frames, text, "default", steps=12, video=on)[0]
+            found[name] = float(image.std(0).mean())
+            found[f"{name}, most"] = float((image - image[:1]).abs().max())
+        alone = in_node(host, clean[:1], text, "default", steps=12)[0]
+        found["alone"] = float((alone - image[:1]).abs().max())
+    return found
+
+
+def finish() -> dict[str, Any]:
+    """The last touch: the mean that is left of the residual, and the pixels outside of a hole."""
+    blur, box = "gaussian-blur:std=1.5", "missing-box:height=12,width=14,top=16,left=20"
+    truth, found = photos((48, 64))[:1], {}
+    with torch.inference_mode():
+        host = bundled()
+        y = measure(truth, parse_degradation(blur, 0.05), generators_for(1, 1))
+        for on in (False, True):
+            image = in_node(host, y, blur, "default", match_colours=on)[0].movedim(-1, 1)
+            left = Measurement.of(y, parse_degradation(blur, 0.05)).residual(image).mean((2, 3))
+            found[f"residual {on}"] = float(left.abs().max())
+        node = pack("nodes.restore").RestorePhoto
+        for noise_std in (0.01, 0.05):
+            degradation = pack("adapt_diffuse.degradation").parse_degradation(box, noise_std)
+            y = measure(truth, parse_degradation(box, noise_std), generators_for(1, 1)).clamp(0, 1)
+            for known in ("auto", "keep", "restore"):
+                image = node.execute(
+                    y.movedim(1, -1), host.model, host.vae, degradation, "default", 0.5, SEED, steps=STEPS,
+                    known_pixels=known,
+                ).result[0].movedim(-1, 1)  # fmt: skip
+                off = (image - y).abs().amax(1)[0]
+                hole = (image - truth).abs().amax(1)[0][16:28, 20:34].mean()
+                found[f"{known} {noise_std}"] = [float(off[:, :8].max()), float(hole)]
+    return found
 
 
 def text_model(prepare: Callable[[HostModel], None]) -> dict[str, Any]:
@@ -246,6 +324,9 @@ REPORTS: dict[str, Callable[[], Any]] = {
     **{kind: lambda kind=kind: trained(kind) for kind in KINDS},
     "mixed": mixed,
     "calibrated": calibrated,
+    "chosen": chosen,
+    "video": video,
+    "finish": finish,
     "text": lambda: text_model(lambda host: None),
     "text-flow": lambda: text_model(as_flow),
     "interrupted": interrupted,

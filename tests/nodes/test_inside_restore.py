@@ -51,8 +51,38 @@ def test_without_an_encoder_the_box_calibrates_as_the_package_does(report: dict[
     assert found["sigma_hat"] == pytest.approx(found["expected_sigma_hat"], rel=1e-4)
     assert found["encoded"] == pytest.approx(found["sigma_hat"], rel=1e-5)
     assert found["z_hat"] < 1e-4
+    assert found["told"] == "severity by calibration"
     own, other = found["scales"]
     assert other != own and 0.5 < other / own < 2
+
+
+def test_without_an_encoder_the_one_that_fits_is_taken_and_named(report: dict[str, Any]) -> None:
+    found = report["chosen"]
+    assert found["same"] == 0
+    connected, taken = found["told"]
+    assert connected.endswith(" s in all")
+    assert taken == "severity by severity-flowers-128-gaussian-blur"
+    assert found["own"] == "severity by severity-flowers-128-mixed"
+    assert (found["hole"], found["other space"]) == ("HostCalibration", "HostCalibration")
+
+
+def test_frames_of_a_video_flicker_less_than_they_did(report: dict[str, Any]) -> None:
+    found = report["video"]
+    assert found["still, most"] == 0
+    assert found["alone"] < 1e-5
+    assert found["video"] < found["input"] < 0.06
+    assert found["video"] < 0.9 * found["photos"]
+
+
+def test_the_last_touch_matches_colours_and_keeps_what_is_not_lost(report: dict[str, Any]) -> None:
+    found = report["finish"]
+    assert found["residual True"] < 2e-3 < found["residual False"]
+    for noise_std in (0.01, 0.05):
+        kept, restored = found[f"keep {noise_std}"], found[f"restore {noise_std}"]
+        assert kept[0] < 1e-6 < 0.01 < restored[0]
+        assert kept[1] == pytest.approx(restored[1], abs=1e-6)  # the hole is the restoration's own
+    assert found["auto 0.01"] == found["keep 0.01"]
+    assert found["auto 0.05"] == found["restore 0.05"]
 
 
 @pytest.mark.parametrize("kind", ["text", "text-flow"])
