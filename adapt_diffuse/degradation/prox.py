@@ -13,10 +13,9 @@ from .chain import LinearChain, PerImage
 from .noise import Noise
 
 MAX_WEIGHT = 1e12
-TOLERANCE = 1e-6
+TOLERANCE = 1e-4  # far below the rounding of an 8-bit photo, at half the iterations of 1e-6
 ITERATIONS = 300
-# iterations between two looks at whether all images are done: a look makes a GPU wait
-LOOK = 8
+LOOK = 8  # iterations between two looks at whether all images are done: a look makes a GPU wait
 
 
 @torch.no_grad()
@@ -31,8 +30,9 @@ def prox(
     """``argmin_x 1/2 |y - A x|^2 + weight/2 |x - x0|^2``, the first sum over the observed values.
 
     Closed form for noise, missing pixels, Gaussian blur, downscaling and low resolution; conjugate gradients for motion
-    blur and chains. A closed form costs about what two applications of A and its adjoint do, after a decomposition
-    that each operator does once for each size; conjugate gradients cost one of each in every iteration.
+    blur and chains. A closed form costs what one or two iterations of conjugate gradients do, and those are ten to
+    forty, the more the smaller the weight: for a blur of std 3 at 512 px it is 13 (weight 0.1) to 35 times (0.01)
+    faster. Gaussian blur and low resolution need a decomposition for it, once for each operator and size.
 
     Args:
         degradation: linear, or ``PerImage`` of linear ones.
@@ -110,9 +110,9 @@ def conjugate_gradients(
     """
     x, r, p = torch.zeros_like(b), b, b
     rr = _dot(r, r)
-    enough = tolerance**2 * rr
+    enough, look = tolerance**2 * rr, 1 if b.device.type == "cpu" else LOOK
     for iteration in range(iterations):
-        if iteration % LOOK == 0 and not bool((rr > enough).any()):
+        if iteration % look == 0 and not bool((rr > enough).any()):
             break
         q = apply(p)
         curvature = _dot(p, q)

@@ -132,10 +132,10 @@ def test_weight_zero_leaves_alone_what_a_blur_erased(dtype):
 def test_a_photo_of_ordinary_size_satisfies_the_first_order_condition(name, folder):
     operator, x0, y = problem(name, folder, (2, 3, 33, 46), 3)
     weights = torch.tensor([0.01, 0.4], dtype=torch.float64)
-    x = prox(operator, x0, y, weights).requires_grad_()
+    x = prox(operator, x0, y, weights, **EXACT).requires_grad_()
     misfit = 0.5 * operator.observed(y - operator(x)).square().sum()
     (slope,) = torch.autograd.grad(misfit, x)
-    assert float((slope + weights.reshape(-1, 1, 1, 1) * (x.detach() - x0)).abs().max()) < 1e-6
+    assert float((slope + weights.reshape(-1, 1, 1, 1) * (x.detach() - x0)).abs().max()) < 1e-10
 
 
 @every
@@ -155,10 +155,10 @@ def test_a_batch_equals_its_photos_one_by_one(name, folder, shape, seed):
 def test_dtype_is_kept_and_low_precision_stays_close(name, folder):
     operator, x0, y = problem(name, folder, (2, 3, 9, 12), 0)
     for dtype, tolerance in ((torch.float32, 2e-5), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)):
-        found = prox(operator, x0.to(dtype), y.to(dtype), 0.1)
+        found = prox(operator, x0.to(dtype), y.to(dtype), 0.1, tolerance=1e-6)
         assert found.dtype == dtype
         # of the rounded inputs: what the step makes of their rounding is not its error
-        exact = prox(operator, x0.to(dtype).double(), y.to(dtype).double(), 0.1)
+        exact = prox(operator, x0.to(dtype).double(), y.to(dtype).double(), 0.1, **EXACT)
         assert float((found.double() - exact).abs().max()) < tolerance
 
 
@@ -242,7 +242,7 @@ def test_an_image_that_has_converged_does_not_move():
         return scale * x
 
     found = conjugate_gradients(apply, b, 1e-9, 100)
-    assert 8 < len(calls) < 40
+    assert 6 < len(calls) < 20
     assert torch.equal(found[0], b[0])  # one step solves it, the other image takes many
     assert float((scale * found - b).flatten(1).norm(dim=1).max()) <= 1e-8 * float(b.norm())
 
