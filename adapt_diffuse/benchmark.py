@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .cost import Cost, peak_memory
-from .defaults import LEVELS, make_solver
+from .defaults import make_solver, start_settings
 from .degradation import Degradation, measure
 from .degradation.families import CameraBlurFamily, Family, GaussianBlurFamily, MissingPixelsFamily
 from .errors import AdaptDiffuseError
@@ -26,6 +26,7 @@ from .restore import Restoration, generators_for, restore
 from .severity import Severity, SeverityModel
 from .severity.evaluation import correlations
 from .severity.losses import error_variance
+from .solvers import SOLVERS
 from .solvers.base import Callback
 from .start import StartSettings
 
@@ -36,7 +37,7 @@ TASKS: dict[str, tuple[Callable[[float], Family], str]] = {
     "nonlinear-blur": (lambda noise: CameraBlurFamily(noise_std=noise), "camera-blur"),
     "random-inpainting": (lambda noise: MissingPixelsFamily(0.7, 0.8, noise), "missing-pixels"),
 }
-LATENT_SOLVERS = ("ldps", "gml-dps", "psld", "resample")
+LATENT_SOLVERS = tuple(name for name in SOLVERS if name != "dps")
 WITHOUT_DIFFUSION = ("damaged", "ceiling", "ae", "swinir")
 METHODS = (*WITHOUT_DIFFUSION, "dps", *LATENT_SOLVERS, *(f"flash-{name}" for name in LATENT_SOLVERS), "default")
 ENCODED_AT_ONCE = 16  # photos
@@ -83,13 +84,14 @@ class MethodSettings:
     """How a method runs: numbers instead of the tuned ones, the start, and the models that only one method needs.
 
     Attributes:
+        start: of a solver's name.
         pixel_prior: a diffusion model of pixels, for "dps".
         image_model: a restoration network, for "swinir".
     """
 
     eta: float | None = None
     gamma: float | None = None
-    start: StartSettings = StartSettings()
+    start: Callable[[str], StartSettings] = start_settings
     pixel_prior: DiffusersPrior | None = None
     image_model: ImageModel | None = None
 
@@ -134,12 +136,12 @@ def run_method(
     """
     check_method(method, settings, encoder is not None)
     flash = is_adaptive(method)
-    solver, start = None, settings.start
+    solver, start = None, StartSettings()
     if method not in WITHOUT_DIFFUSION:
         name = method.removeprefix("flash-")
         through: Through = "decoder" if name == "default" else "denoiser"  # the others' rows are as published
-        solver = make_solver(name, TASKS[task][1], flash, settings.eta, settings.gamma, through)
-        start = replace(start, levels=start.levels or LEVELS.get(name, 0))
+        solver = make_solver(name, photos.degradation, flash, settings.eta, settings.gamma, through)
+        start = settings.start(name)
     generators = generators_for(seed + NOISE_SEED, len(photos.truth))
     results = []
     for indices in torch.arange(len(photos.truth)).split(batch):

@@ -1,16 +1,23 @@
-"""What the tool chooses by itself: the solver, each solver's numbers, and how many levels it walks."""
+"""What the tool chooses by itself: the solver, each solver's numbers, and how many steps it takes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from .degradation import LOSING, Degradation, LinearDegradation
 from .errors import AdaptDiffuseError
 from .guidance import Through
-from .solvers import DPS, GMLDPS, LDPS, PSLD, ReSample, Solver
+from .solvers import SOLVERS, Solver
+from .solvers.decoupled import DecoupledSolver
+from .start import StartSettings
 
-SOLVER_NAMES = ("default", "ldps", "gml-dps", "psld", "resample", "dps")
+SOLVER_NAMES = ("default", *SOLVERS)
 # of the model's 1000; solvers that are not named walk all of them
 LEVELS = {"resample": 500}
+# solvers that fit the estimate itself take steps this dense, from this much noise
+PER_OCTAVE = 3.0
+NOISE_CORRECTION = 0.5
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,8 @@ class Tuned:
     """A solver's numbers for one kind of degradation.
 
     Attributes:
-        from_noise, flash: the step size (gamma_r of ReSample) from pure noise, and from the adaptive start.
+        from_noise, flash: the strength of its pull to the photo, from pure noise and from the adaptive start: eta,
+            of ReSample gamma_r.
         gamma: weight of the solver's own term.
     """
 
@@ -27,7 +35,7 @@ class Tuned:
     gamma: float = 0.0
 
 
-# benchmarks/README.md has the command and the figures behind each number
+# benchmarks/README.md has the command and the figures behind each number; solvers that are not named need none
 TUNED: dict[tuple[str, str], Tuned] = {
     ("ldps", "blur"): Tuned(from_noise=4.0, flash=6.0),
     ("ldps", "missing"): Tuned(from_noise=8.0, flash=8.0),
@@ -39,17 +47,30 @@ TUNED: dict[tuple[str, str], Tuned] = {
     ("resample", "missing"): Tuned(from_noise=200.0, flash=200.0),
     ("dps", "blur"): Tuned(from_noise=1.0, flash=1.0),
     ("dps", "missing"): Tuned(from_noise=1.0, flash=1.0),
+    ("mpgd", "blur"): Tuned(from_noise=6.0, flash=6.0),
+    ("mpgd", "missing"): Tuned(from_noise=12.0, flash=12.0),
+    ("flow-dps", "blur"): Tuned(from_noise=6.0, flash=6.0),
+    ("flow-dps", "missing"): Tuned(from_noise=12.0, flash=12.0),
 }
 
 
-def kind_of(degradation: str) -> str:
+def kind_of(degradation: Degradation) -> str:
     """Which row of numbers holds: "missing" where pixels are lost, "blur" for every other degradation."""
-    return "missing" if degradation in ("missing-pixels", "missing-box", "mask") else "blur"
+    return "missing" if isinstance(degradation, LOSING) else "blur"
+
+
+def default_solver(degradation: Degradation) -> str:
+    """The name of the solver that restores best for its cost (benchmarks/README.md, the frontier).
+
+    LATINO where the photo's damage is linear; lost pixels and other damage want the gradient of DiffPIR.
+    """
+    direct = isinstance(degradation, LinearDegradation) and kind_of(degradation) == "blur"
+    return "latino" if direct else "diffpir"
 
 
 def make_solver(
     name: str,
-    degradation: str,
+    degradation: Degradation,
     flash: bool = True,
     eta: float | None = None,
     gamma: float | None = None,
@@ -57,34 +78,55 @@ def make_solver(
 ) -> Solver:
     """The solver ``name`` with the numbers tuned for a degradation.
 
-    "default" is the tool's own choice: Latent-DPS.
+    "default" is the tool's own choice, see ``default_solver``.
 
     Args:
-        degradation: name in the registry of degradations.
         flash: started from the severity encoder's estimate; False from pure noise.
-        eta, gamma: numbers that override the tuned ones. ReSample has no eta, Latent-DPS and DPS have no gamma.
-        through: what is differentiated. "decoder" holds the posterior mean fixed: it restores as well at about half
-            the cost, and works with every model. "denoiser" is the published form. ReSample knows only the first.
+        eta, gamma: numbers that override the tuned ones, of the solvers that have them.
+        through: what is differentiated, of the solvers that can choose. "decoder" holds the posterior mean fixed: it
+            restores as well at about half the cost, and works with every model. "denoiser" is the published form.
 
     Raises:
         AdaptDiffuseError: an unknown solver, or a number that it does not have.
     """
     if name not in SOLVER_NAMES:
         raise AdaptDiffuseError(f"Unknown solver '{name}'; there are {', '.join(SOLVER_NAMES)}.")
-    numbers = TUNED["ldps" if name == "default" else name, kind_of(degradation)]
-    tuned = numbers.flash if flash else numbers.from_noise
-    if name == "resample":
-        if eta is not None:
-            raise AdaptDiffuseError("The solver resample has no eta: its strength is gamma.")
-        return ReSample(gamma=tuned if gamma is None else gamma)
-    step_size = tuned if eta is None else eta
-    weight = numbers.gamma if gamma is None else gamma
-    if name == "gml-dps":
-        return GMLDPS(step_size, weight, through)
-    if name == "psld":
-        return PSLD(step_size, weight, through)
-    if gamma is not None:
-        raise AdaptDiffuseError(f"The solver {name} has no gamma.")
-    if name == "dps":
-        return DPS(step_size, through)
-    return LDPS(step_size, through)
+    kind = default_solver(degradation) if name == "default" else name
+    solver: Any = SOLVERS[kind]()
+    numbers: dict[str, Any] = {"through": through} if "through" in fields_of(solver) else {}
+    if tuned := TUNED.get((kind, kind_of(degradation))):
+        strength = tuned.flash if flash else tuned.from_noise
+        numbers |= {"eta": strength, "gamma": tuned.gamma} if "eta" in fields_of(solver) else {"gamma": strength}
+    for number, value in (("eta", eta), ("gamma", gamma)):
+        if value is not None and number not in fields_of(solver):
+            raise AdaptDiffuseError(f"The solver {name} has no {number}.")
+        if value is not None:
+            numbers[number] = value
+    return replace(solver, **{number: value for number, value in numbers.items() if number in fields_of(solver)})
+
+
+def fields_of(solver: Any) -> tuple[str, ...]:
+    """The names of a solver's numbers."""
+    return tuple(solver.__dataclass_fields__)
+
+
+def stronger(solver: Any, factor: float) -> Solver:
+    """``solver`` with its pull to the photo times ``factor``; one that has nothing to turn stays as it is."""
+    if "eta" in fields_of(solver):
+        return replace(solver, eta=factor * solver.eta)
+    if "gamma" in fields_of(solver):
+        return replace(solver, gamma=factor * solver.gamma)
+    if "trust" in fields_of(solver):  # a variance, where the others are lengths
+        return replace(solver, trust=solver.trust / factor**2)
+    return solver
+
+
+def start_settings(solver: str, steps: int = 0) -> StartSettings:
+    """The start of the solver of that name, and how densely it runs from there.
+
+    Args:
+        steps: number of steps; 0 leaves it to the solver.
+    """
+    if solver != "default" and not issubclass(SOLVERS[solver], DecoupledSolver):
+        return StartSettings(steps=steps, levels=LEVELS.get(solver, 0))
+    return StartSettings(noise_correction=NOISE_CORRECTION, steps=steps, per_octave=PER_OCTAVE)

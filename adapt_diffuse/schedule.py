@@ -6,6 +6,7 @@ error of standard deviation sigma_hat means starting at sigma = sigma_hat (Fabia
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from .errors import AdaptDiffuseError
 
 StartMode = Literal["matched", "paper", "published"]
 Rounding = Literal["continuous", "schedule"]
+CLEAN = 0.1  # a latent of unit spread with this much noise is clean after one more step
 
 
 def vp_sigmas(alphas_cumprod: Tensor) -> Tensor:
@@ -98,6 +100,22 @@ def descend(start: float, sigmas: Tensor, steps: int = 0) -> Tensor:
         below = below[picks.clamp_min(0)]
     ends = torch.zeros(1, dtype=torch.float64, device=levels.device)
     return torch.cat([ends + start, below, ends])
+
+
+def octaves(start: float, per_octave: float, lowest: float = CLEAN) -> Tensor:
+    """The schedule from ``start`` to ``lowest`` in equal ratios, and from there to 0.
+
+    Args:
+        start: first entry, as it is.
+        per_octave: about how many steps halve the level; their number follows from the start.
+
+    Returns:
+        (n,) float64, strictly falling, ending in 0; from ``lowest`` or less it is a single step.
+    """
+    halvings = max(0.0, math.log2(start / lowest))
+    count = math.ceil(per_octave * halvings - 1e-9)
+    levels = start * (lowest / start) ** (torch.arange(count + 1, dtype=torch.float64) / max(count, 1))
+    return torch.cat([levels, levels.new_zeros(1)])
 
 
 def thin(sigmas: Tensor, count: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from .degradation import randn
 from .errors import AdaptDiffuseError
 from .prior import LatentPrior, over_image
-from .schedule import Rounding, StartMode, align, descend, start_noise, start_sigma, thin
+from .schedule import Rounding, StartMode, align, descend, octaves, start_noise, start_sigma, thin
 from .severity import Severity
 
 
@@ -20,10 +20,12 @@ class StartSettings:
 
     Attributes:
         noise_correction, mode, rounding: see ``schedule.start_sigma``.
-        steps: number of steps; 0 walks every level below the start. See ``schedule.descend``.
+        steps: number of steps; 0 leaves it to ``per_octave``. See ``schedule.descend``.
         levels: how many of the model's levels there are to walk; 0 is all of them. See ``schedule.thin``.
         inversion: climb to the start by DDIM inversion instead of adding noise. Costs as many denoiser passes as
             there are steps.
+        per_octave: steps in which the level halves, so that their number follows from the start; 0 walks every level
+            of the model below the start, as the paper does. See ``schedule.octaves``.
     """
 
     noise_correction: float = 1.0
@@ -32,6 +34,7 @@ class StartSettings:
     steps: int = 0
     levels: int = 0
     inversion: bool = False
+    per_octave: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,14 @@ def flash_start(
     Raises:
         AdaptDiffuseError: mode "published" with ``c sigma_hat^2 > 1``, where it does not exist.
     """
-    sigmas = thin(prior.sigmas, settings.levels)
-    sigma = start_sigma(severity.sigma_hat, sigmas, settings.noise_correction, settings.mode, settings.rounding)
-    schedules = [descend(float(level), sigmas, settings.steps) for level in sigma]
+    sigma, schedules = flash_schedules(severity.sigma_hat, prior.sigmas, settings)
     z_hat = severity.z_hat
     if settings.inversion:
         return Start(ddim_inversion(z_hat, schedules, prior), sigma, schedules)
     eps = randn(z_hat.shape, z_hat, generators)
     std = start_noise(severity.sigma_hat, settings.noise_correction)
     if settings.mode != "published":
-        std = std.clamp(max=float(sigmas[-1]))  # a severity beyond the schedule has no level with more noise
+        std = std.clamp(max=float(prior.sigmas[-1]))  # a severity beyond the schedule has no level with more noise
         return Start(z_hat + over_image(std, z_hat) * eps, sigma, schedules)
     if not bool((std <= 1).all()):
         raise AdaptDiffuseError(
@@ -85,11 +86,25 @@ def flash_start(
     return Start(z * over_image((1 + sigma**2).sqrt(), z), sigma, schedules)
 
 
+def flash_schedules(sigma_hat: Tensor, sigmas: Tensor, settings: StartSettings) -> tuple[Tensor, list[Tensor]]:
+    """The start levels (B,) of severities (B,) on a model's ascending ``sigmas``, and the schedule from each."""
+    known = thin(sigmas, settings.levels)
+    starts = start_sigma(sigma_hat, known, settings.noise_correction, settings.mode, settings.rounding)
+    return starts, schedules_from(starts, sigmas, settings)
+
+
+def schedules_from(starts: Tensor, sigmas: Tensor, settings: StartSettings) -> list[Tensor]:
+    """The falling schedule from each of the levels ``starts`` (B,), on a model's ascending ``sigmas``."""
+    if settings.per_octave > 0 and not settings.steps:
+        return [octaves(float(start), settings.per_octave) for start in starts]
+    known = thin(sigmas, settings.levels)
+    return [descend(float(start), known, settings.steps) for start in starts]
+
+
 def noise_start(like: Tensor, prior: LatentPrior, settings: StartSettings, generators: list[torch.Generator]) -> Start:
     """Pure noise in the shape of ``like`` (B, C, h, w), at the model's highest level."""
-    sigmas = thin(prior.sigmas, settings.levels)
-    sigma = sigmas[-1:].expand(len(like))
-    schedules = [descend(float(level), sigmas, settings.steps) for level in sigma]
+    sigma = thin(prior.sigmas, settings.levels)[-1:].expand(len(like))
+    schedules = schedules_from(sigma, prior.sigmas, settings)
     return Start(over_image(sigma, like) * randn(like.shape, like, generators), sigma, schedules)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from adapt_diffuse.benchmark import NOISE_SEED, Damaged, damage
 from adapt_diffuse.checkpoints import write_text
-from adapt_diffuse.defaults import make_solver
+from adapt_diffuse.defaults import make_solver, start_settings
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.metrics import haarpsi, psnr
 from adapt_diffuse.restore import generators_for, restore
@@ -51,9 +51,9 @@ def run_photo(
         severity = encoder.predict(one.y, prior.multiple, prior.encode)
         rows[name] = severity_row(severity, z0)
         if generators is not None:
-            solver = make_solver("default", TASKS[task])
+            solver = make_solver("default", one.degradation)
             copies = [torch.Generator().set_state(generator.get_state()) for generator in generators]
-            result = restore(one.y, one.degradation, prior, solver, copies, encoder)
+            result = restore(one.y, one.degradation, prior, solver, copies, encoder, start_settings("default"))
             rows[name]["psnr"] = float(psnr(result.image, one.truth)[0])
             rows[name]["haarpsi"] = float(haarpsi(result.image, one.truth)[0])
             rows[name]["calls"] = int(result.steps[0])

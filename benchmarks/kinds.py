@@ -16,7 +16,7 @@ from torch import Tensor
 from adapt_diffuse.benchmark import NOISE_SEED
 from adapt_diffuse.bundled import default_encoder
 from adapt_diffuse.checkpoints import write_text
-from adapt_diffuse.defaults import make_solver
+from adapt_diffuse.defaults import make_solver, start_settings
 from adapt_diffuse.degradation import degradation_name, measure, parse_degradation
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.images import write_image
@@ -44,15 +44,16 @@ def pictures(
     text: str, noise_std: float, truth: Tensor, prior: DiffusersPrior, encoder: SeverityModel, batch: int
 ) -> dict[str, Tensor]:
     """The photos (n, 3, H, W) on [0, 1]: damaged, estimated, restored."""
-    name = degradation_name(text)
     degradation = parse_degradation(text, noise_std)
     versions: dict[str, list[Tensor]] = {"damaged": [], "ae": [], "default": []}
     for first, part in zip(range(0, len(truth), batch), truth.split(batch), strict=True):
         y = measure(part, degradation, damage_generators(first, len(part)))
         versions["damaged"].append(degradation.start_image(y).clamp(0, 1))
-        for method, solver in (("ae", None), ("default", make_solver("default", name))):
+        for method, solver in (("ae", None), ("default", make_solver("default", degradation))):
             generators = generators_for(first + NOISE_SEED, len(part))
-            versions[method].append(restore(y, degradation, prior, solver, generators, encoder).image)
+            versions[method].append(
+                restore(y, degradation, prior, solver, generators, encoder, start_settings("default")).image
+            )
     height, width = truth.shape[2:]  # a smaller photo may stand for a few pixels more
     return {method: torch.cat(images)[:, :, :height, :width] for method, images in versions.items()}
 

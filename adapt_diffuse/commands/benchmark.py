@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 def load_settings(args: argparse.Namespace) -> MethodSettings:
     """The methods' settings, with the models that only one of them needs."""
-    start = options.start_settings(args)
+    start = partial(options.start_settings, args)
     pixel_prior = DiffusersPrior.load(args.pixel_model, device_of(args.device)) if args.pixel_model else None
     image_model = ImageModel.load(args.image_model, device_of(args.device)) if args.image_model else None
     return MethodSettings(args.eta, args.gamma, start, pixel_prior, image_model)

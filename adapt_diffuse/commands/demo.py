@@ -48,7 +48,7 @@ def demo_photo() -> Tensor:
 
 def run(args: argparse.Namespace) -> int:
     name, degradation = options.degradation_of(args)
-    solver = make_solver(args.solver, name, eta=args.eta, gamma=args.gamma, through=args.through)
+    solver = make_solver(args.solver, degradation, eta=args.eta, gamma=args.gamma, through=args.through)
     start = options.start_settings(args, args.solver)
     prior = options.load_prior(args)
     recipe = Recipe(degradation, prior, solver, encoders(args, name, degradation, prior), start, args.seed)

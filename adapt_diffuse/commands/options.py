@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..bundled import bundled_model
 from ..checkpoints import device_of
-from ..defaults import LEVELS
+from ..defaults import start_settings as defaults_of
 from ..degradation import Degradation, degradation_name, parse_degradation
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
@@ -19,6 +19,8 @@ from ..images import find_photos
 from ..severity import load_severity_encoder
 from ..severity.checkpoint import AnySeverityEncoder
 from ..start import StartSettings
+
+MAX_PER_OCTAVE = 100
 
 
 def add_degradation(parser: argparse.ArgumentParser) -> None:
@@ -60,27 +62,42 @@ def add_through(parser: argparse.ArgumentParser) -> None:
 def add_solver(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eta", type=float, help="step size of the data term; default: the tuned one")
     parser.add_argument("--gamma", type=float, help="weight of gml-dps', psld's, resample's own term; default: tuned")
-    parser.add_argument("--steps", type=int, default=0, help="solver steps; 0 walks every level below the start")
+    parser.add_argument("--steps", type=int, default=0, help="solver steps; 0 takes what the solver likes")
+    parser.add_argument(
+        "--per-octave",
+        type=float,
+        help="steps in which the noise halves; 0 walks every level below the start, as the paper does; default: 3 for "
+        "latino, diffpir and others that fit the estimate itself, else 0",
+    )
     parser.add_argument("--levels", type=int, help="levels of the model to walk; default: all, 500 for resample")
-    parser.add_argument("--noise-correction", type=float, default=1.0, help="c of the start, 1.0 to 1.2 in the paper")
+    parser.add_argument(
+        "--noise-correction",
+        type=float,
+        help="c of the start, 1.0 to 1.2 in the paper; default: 0.5 where the noise is kept from step to step, else 1",
+    )
     parser.add_argument("--start-mode", choices=("matched", "paper", "published"), default="matched")
     parser.add_argument("--rounding", choices=("continuous", "schedule"), default="continuous")
     parser.add_argument("--inversion", action="store_true", help="climb to the start by DDIM inversion, without noise")
     parser.add_argument("--seed", type=int, default=0)
 
 
-def start_settings(args: argparse.Namespace, solver: str = "default") -> StartSettings:
+def start_settings(args: argparse.Namespace, solver: str) -> StartSettings:
     """The start that the options ask for, with the levels that ``solver`` walks by default."""
-    levels = LEVELS.get(solver, 0) if args.levels is None else args.levels
+    own = defaults_of(solver, args.steps)
+    levels = own.levels if args.levels is None else args.levels
+    per_octave = own.per_octave if args.per_octave is None else args.per_octave
+    correction = own.noise_correction if args.noise_correction is None else args.noise_correction
     if args.steps < 0 or levels < 0:
         raise AdaptDiffuseError(f"--steps and --levels must be 0 or more, not {args.steps} and {levels}.")
+    if not 0 <= per_octave <= MAX_PER_OCTAVE:
+        raise AdaptDiffuseError(f"--per-octave must be from 0 to {MAX_PER_OCTAVE}, not {per_octave:g}.")
     for name in ("eta", "gamma"):
         value = getattr(args, name)
         if value is not None and not 0 <= value < math.inf:
             raise AdaptDiffuseError(f"--{name} must be a number from 0 on, not {value:g}.")
-    if not 0 < args.noise_correction <= 4:
-        raise AdaptDiffuseError(f"--noise-correction must be above 0 and at most 4, not {args.noise_correction:g}.")
-    return StartSettings(args.noise_correction, args.start_mode, args.rounding, args.steps, levels, args.inversion)
+    if not 0 < correction <= 4:
+        raise AdaptDiffuseError(f"--noise-correction must be above 0 and at most 4, not {correction:g}.")
+    return StartSettings(correction, args.start_mode, args.rounding, args.steps, levels, args.inversion, per_octave)
 
 
 def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]], int]:

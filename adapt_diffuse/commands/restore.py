@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     name, degradation = options.degradation_of(args)
-    solver = make_solver(args.solver, name, eta=args.eta, gamma=args.gamma, through=args.through)
+    solver = make_solver(args.solver, degradation, eta=args.eta, gamma=args.gamma, through=args.through)
     start = options.start_settings(args, args.solver)
     if args.batch is not None and args.batch < 1:
         raise AdaptDiffuseError(f"--batch must be 1 or more photos, not {args.batch}.")

@@ -8,7 +8,7 @@ from .chain import Chain, PerImage, chain
 from .families import FAMILIES, Family, family_from_json, family_to_json
 from .film import Fading, FilmDamage, Marks
 from .jpeg import Jpeg
-from .missing import MissingBox, MissingPixels, RandomMissingPixels, random_mask
+from .missing import LOSING, MissingBox, MissingPixels, RandomMissingPixels, random_mask
 from .motion import MotionBlur
 from .noise import Noise
 from .resize import Downscale, LowResolution
@@ -17,6 +17,7 @@ from .spec import DEGRADATIONS, degradation_name, parse_degradation
 __all__ = [
     "DEGRADATIONS",
     "FAMILIES",
+    "LOSING",
     "CameraBlur",
     "Chain",
     "Degradation",

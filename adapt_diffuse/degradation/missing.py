@@ -190,3 +190,7 @@ def box_mask(height: int, width: int, boxes: Sequence[tuple[int, int, int, int]]
     for plane, (top, left, rows, columns) in zip(mask, boxes, strict=True):
         plane[:, top : top + rows, left : left + columns] = 0
     return mask
+
+
+# the degradations that lose pixels, and do nothing to the others
+LOSING = (MissingPixels, SizedMask)

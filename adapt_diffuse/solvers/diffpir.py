@@ -23,14 +23,14 @@ class LatentDiffPIR(DecoupledSolver):
     Attributes:
         trust: weight of the model (lambda); above 1 the model counts more, below 1 the photo. Too large leaves the
             damage to the model's guess, too small fits the noise.
-        churn: see DecoupledSolver (zeta).
+        churn: see DecoupledSolver; zeta, 0.3 in the paper.
         iterations: of conjugate gradients at every step.
         discrepancy: never fit closer than the noise.
     """
 
     trust: float = 1.0
-    churn: float = 0.3
-    iterations: int = 1
+    churn: float = 0.0
+    iterations: int = 2
     discrepancy: bool = True
 
     def fit(self, state: State, z0: Tensor, sigma: Tensor, prior: LatentPrior, measurement: Measurement) -> Tensor:

@@ -24,12 +24,12 @@ class LATINO(DecoupledSolver):
 
     Attributes:
         trust: weight of the model; above 1 the model counts more, below 1 the photo.
-        churn: see DecoupledSolver; 1 in the paper.
+        churn: see DecoupledSolver; 1 in the paper, which steps with consistency models.
         correct: False is the published ``z* = E(u*)``.
     """
 
     trust: float = 1.0
-    churn: float = 1.0
+    churn: float = 0.0
     correct: bool = True
 
     def fit(self, state: State, z0: Tensor, sigma: Tensor, prior: LatentPrior, measurement: Measurement) -> Tensor:

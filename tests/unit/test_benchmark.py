@@ -1,26 +1,43 @@
 """Tasks and methods of the benchmark on a tiny model: what each draws, and what its row holds."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from adapt_diffuse.benchmark import METHODS, NOISE_SEED, TASKS, MethodSettings, damage, run_method, severity_row
-from adapt_diffuse.defaults import SOLVER_NAMES, TUNED, kind_of, make_solver
-from adapt_diffuse.degradation import DEGRADATIONS, GaussianBlur
+from adapt_diffuse.defaults import (
+    SOLVER_NAMES,
+    TUNED,
+    default_solver,
+    kind_of,
+    make_solver,
+    start_settings,
+    stronger,
+)
+from adapt_diffuse.degradation import Downscale, GaussianBlur, Jpeg, MissingBox, MissingPixels, chain
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.metrics import psnr, ssim
 from adapt_diffuse.padding import pad_to_multiple
 from adapt_diffuse.restore import generators_for, restore
+from adapt_diffuse.solvers import SOLVERS
 from adapt_diffuse.start import StartSettings
 from tests.command_line import ROW
 from tests.models import drawn_batch
 from tests.reference import relative_error
 
 FEW = StartSettings(steps=4)
-# the tiny model is one of latents, and PSLD has no nonlinear blur
+BLUR = GaussianBlur(2.0)
+# the tiny model is one of latents, and some solvers have no nonlinear blur
 LATENT_METHODS = [method for method in METHODS if method not in ("dps", "swinir")]
-CASES = [(t, m) for t in TASKS for m in LATENT_METHODS if not (t == "nonlinear-blur" and m.endswith("psld"))]
+CASES = [
+    (t, m) for t in TASKS for m in LATENT_METHODS if not (t == "nonlinear-blur" and m.endswith(("psld", "latino")))
+]
+
+
+def few(solver):
+    return FEW
 
 
 class Brighten:
@@ -62,18 +79,19 @@ def test_the_fixed_blur_has_one_level():
 @pytest.mark.parametrize(("task", "method"), CASES)
 def test_a_row_holds_the_means_of_every_photo(prior, encoder, task, method):
     damaged = damage(task, photos(3), seed=0)
-    settings = MethodSettings(start=FEW)
+    settings = MethodSettings(start=few)
     row, images = run_method(method, task, damaged, prior, encoder, 0, settings, batch=2)
     assert set(row) == ROW
     assert (row["task"], row["method"], row["images"]) == (task, method, 3)
     assert row["psnr"] == pytest.approx(float(psnr(images, photos(3)).mean()), rel=1e-12)
     assert row["ssim"] == pytest.approx(float(ssim(images, photos(3)).mean()), rel=1e-12)
     solves = method not in ("damaged", "ceiling", "ae")
-    published = solves and method not in ("default", "resample", "flash-resample")
-    assert row["denoiser_forwards"] == (4 if solves else 0)
+    published = method.removeprefix("flash-") in ("ldps", "gml-dps", "psld")
+    calls = 8 if method.endswith("latent-daps") else 4  # two for each estimate
+    assert row["denoiser_forwards"] == (calls if solves else 0)
     assert row["denoiser_backwards"] == (4 if published else 0)
-    if not method.endswith("resample"):
-        assert row["decoder_backwards"] == row["denoiser_forwards"]
+    if published:
+        assert row["decoder_backwards"] == 4
     assert [photo["steps"] for photo in row["photos"]] == [4 if solves else 0] * 3
     assert sum(photo["psnr"] for photo in row["photos"]) / 3 == pytest.approx(row["psnr"], rel=1e-12)
     adaptive = method in ("ae", "default") or method.startswith("flash-")
@@ -83,7 +101,7 @@ def test_a_row_holds_the_means_of_every_photo(prior, encoder, task, method):
 @pytest.mark.parametrize("method", LATENT_METHODS)
 def test_photos_off_the_latent_grid_are_measured_too(prior, encoder, method):
     damaged = damage("gaussian-blur-varying", photos(2, 30, 37), seed=0)
-    row, images = run_method(method, "gaussian-blur-varying", damaged, prior, encoder, 0, MethodSettings(start=FEW))
+    row, images = run_method(method, "gaussian-blur-varying", damaged, prior, encoder, 0, MethodSettings(start=few))
     assert images.shape == (2, 3, 30, 37)
     assert math.isfinite(row["psnr"])
     assert math.isfinite(severity_row("gaussian-blur-varying", damaged, prior, encoder)["true_error_mean"])
@@ -92,16 +110,16 @@ def test_photos_off_the_latent_grid_are_measured_too(prior, encoder, method):
 def test_a_methods_noise_is_not_the_damages(prior, encoder):
     assert NOISE_SEED > 10**5  # photo i draws its damage from seed + i
     damaged = damage("gaussian-blur-fixed", photos(2), seed=6)
-    settings = MethodSettings(eta=2.0, start=FEW)
+    settings = MethodSettings(eta=2.0, start=few)
     _, images = run_method("flash-ldps", "gaussian-blur-fixed", damaged, prior, encoder, 6, settings)
-    solver = make_solver("ldps", "gaussian-blur", eta=2.0, through="denoiser")
+    solver = make_solver("ldps", BLUR, eta=2.0, through="denoiser")
     expected = restore(damaged.y, damaged.degradation, prior, solver, generators_for(6 + NOISE_SEED, 2), encoder, FEW)
     assert torch.equal(images, expected.image)
 
 
 def test_batches_do_not_change_a_row(prior, encoder):
     damaged = damage("gaussian-blur-varying", photos(3), seed=0)
-    settings = MethodSettings(start=FEW)
+    settings = MethodSettings(start=few)
     rows = [
         run_method("flash-ldps", "gaussian-blur-varying", damaged, prior, encoder, 0, settings, batch)
         for batch in (1, 2, 10)
@@ -163,17 +181,27 @@ def test_a_severity_row_of_equal_levels_has_no_correlation(prior, encoder):
 # Solvers by name
 
 
+OPERATORS = {
+    "blur": BLUR,
+    "lost pixels": MissingPixels(torch.ones(1, 1, 4, 4)),
+    "a lost box": MissingBox(2, 2),
+    "JPEG": Jpeg(30.0),
+    "downscaled": Downscale(2),
+    "downscaled, then JPEG": chain(Downscale(2), Jpeg(30.0)),
+    "blurred, then downscaled": chain(BLUR, Downscale(2)),
+}
+
+
 @pytest.mark.parametrize("name", SOLVER_NAMES)
 def test_solvers_need_the_decoder_alone_unless_the_published_form_is_asked_for(name):
-    assert make_solver(name, "gaussian-blur").through == "decoder"
-    published = make_solver(name, "gaussian-blur", through="denoiser")
-    assert published.through == ("decoder" if name == "resample" else "denoiser")
+    assert make_solver(name, BLUR).through == "decoder"
+    published = make_solver(name, BLUR, through="denoiser")
+    assert published.through == ("denoiser" if name in ("ldps", "gml-dps", "psld", "dps") else "decoder")
 
 
-@pytest.mark.parametrize("name", SOLVER_NAMES)
-@pytest.mark.parametrize("degradation", DEGRADATIONS)
-def test_numbers_are_tuned_for_degradation_and_start_and_can_be_chosen(name, degradation):
-    tuned = TUNED["ldps" if name == "default" else name, kind_of(degradation)]
+@pytest.mark.parametrize(("name", "kind"), TUNED)
+def test_numbers_are_tuned_for_degradation_and_start_and_can_be_chosen(name, kind):
+    tuned, degradation = TUNED[name, kind], OPERATORS["blur" if kind == "blur" else "lost pixels"]
     number = "gamma" if name == "resample" else "eta"
     assert getattr(make_solver(name, degradation), number) == tuned.flash
     assert getattr(make_solver(name, degradation, flash=False), number) == tuned.from_noise
@@ -183,24 +211,64 @@ def test_numbers_are_tuned_for_degradation_and_start_and_can_be_chosen(name, deg
         assert make_solver(name, degradation, gamma=0.0).gamma == 0
 
 
-def test_every_row_of_numbers_belongs_to_a_solver_and_a_kind_of_degradation():
-    assert set(TUNED) == {(name, kind_of(each)) for name in SOLVER_NAMES[1:] for each in DEGRADATIONS}
+def test_every_row_of_numbers_belongs_to_a_solver_and_there_is_one_for_each_kind():
+    assert {kind_of(one) for one in OPERATORS.values()} == {"blur", "missing"}
+    for name, kind in TUNED:
+        assert name in SOLVERS
+        assert {(name, "blur"), (name, "missing")} <= set(TUNED), kind
+
+
+NEED_NO_GRADIENT = {"blur", "downscaled", "blurred, then downscaled"}
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_the_default_needs_no_gradient_where_damage_is_linear_and_loses_no_pixels(operator):
+    degradation, name = OPERATORS[operator], "latino" if operator in NEED_NO_GRADIENT else "diffpir"
+    assert default_solver(degradation) == name
+    assert make_solver("default", degradation) == make_solver(name, degradation) == SOLVERS[name]()
+    assert start_settings("default") == start_settings(name)
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("resample", "eta"), ("ldps", "gamma"), ("default", "gamma"), ("dps", "gamma")]
+    ("name", "number"),
+    [
+        ("resample", "eta"),
+        ("ldps", "gamma"),
+        ("default", "gamma"),
+        ("default", "eta"),
+        ("dps", "gamma"),
+        ("dcdp", "eta"),
+    ],
 )
 def test_a_number_that_a_solver_does_not_have_is_refused(name, number):
     with pytest.raises(AdaptDiffuseError, match=f"The solver {name} has no {number}"):
-        make_solver(name, "gaussian-blur", **{number: 1.0})
+        make_solver(name, BLUR, **{number: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "factor"),
+    [
+        ("ldps", "eta", 2.0),
+        ("psld", "eta", 2.0),
+        ("resample", "gamma", 2.0),
+        ("latino", "trust", 0.25),
+        ("diffpir", "trust", 0.25),
+    ],
+)
+def test_a_stronger_pull_turns_the_one_number_that_is_its_strength(name, number, factor):
+    solver = make_solver(name, BLUR)
+    turned = stronger(solver, 2.0)
+    assert getattr(turned, number) == factor * getattr(solver, number)
+    assert replace(turned, **{number: getattr(solver, number)}) == solver
+    assert stronger(solver, 1.0) == solver
 
 
 def test_dps_wants_a_model_of_pixels(prior, encoder):
     damaged = damage("gaussian-blur-fixed", photos(), seed=0)
     with pytest.raises(AdaptDiffuseError, match="'dps' needs a diffusion model of pixels"):
-        run_method("dps", "gaussian-blur-fixed", damaged, prior, encoder, 0, MethodSettings(start=FEW))
+        run_method("dps", "gaussian-blur-fixed", damaged, prior, encoder, 0, MethodSettings(start=few))
     with pytest.raises(AdaptDiffuseError, match="DPS is for models of pixels"):
-        settings = MethodSettings(start=FEW, pixel_prior=prior)
+        settings = MethodSettings(start=few, pixel_prior=prior)
         run_method("dps", "gaussian-blur-fixed", damaged, prior, encoder, 0, settings)
 
 
@@ -229,4 +297,4 @@ def test_a_photos_row_has_its_own_level_and_severity(prior, encoder):
 
 def test_an_unknown_solver_is_refused():
     with pytest.raises(AdaptDiffuseError, match="Unknown solver 'magic'; there are default, ldps"):
-        make_solver("magic", "gaussian-blur")
+        make_solver("magic", BLUR)
