@@ -13,15 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..defaults import LEVELS, make_solver
-from ..degradation import Degradation, MissingBox, MissingPixels, RandomMissingPixels
+from ..defaults import make_solver, stronger
+from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
 from ..measurement import Measurement
 from ..restore import generators_for
-from ..schedule import descend, start_sigma, thin
 from ..severity import Severity
-from ..solvers import ReSample, Solver, solve
-from ..start import StartSettings, flash_start
+from ..solvers import Solver, solve
+from ..start import StartSettings, flash_schedules, flash_start
 from .comfy import ComfyPrior, WatchedMeasurement, steps_told, tell_agreement
 from .comfy_copy import fresh
 from .comfy_guider import conditioned
@@ -60,17 +59,7 @@ def dialled_solver(name: str, degradation: Degradation, fidelity: float) -> Solv
     """
     if not 0 <= fidelity <= 1:
         raise AdaptDiffuseError(f"The fidelity must be between 0 and 1, not {fidelity:g}.")
-    lost = isinstance(degradation, (MissingPixels, RandomMissingPixels, MissingBox))
-    solver: Any = make_solver(name, "missing-pixels" if lost else "gaussian-blur")
-    factor = RANGE ** (2 * fidelity - 1)
-    if isinstance(solver, ReSample):
-        return replace(solver, gamma=factor * solver.gamma)
-    return replace(solver, eta=factor * solver.eta)
-
-
-def settings_for(solver: str, steps: int) -> StartSettings:
-    """The start of the command line for the solver of that name."""
-    return StartSettings(steps=steps, levels=LEVELS.get(solver, 0))
+    return stronger(make_solver(name, degradation), RANGE ** (2 * fidelity - 1))
 
 
 def pixel_multiple(model: Any) -> int:
@@ -138,9 +127,7 @@ def sample_batch(
         severity = replace(severity, sigma_hat=severity.sigma_hat.max().expand(len(severity.sigma_hat)))
     model = guider.model_patcher
     sampling = model.get_model_object("model_sampling")
-    levels = thin(model_levels(sampling), settings.levels)
-    starts = start_sigma(severity.sigma_hat, levels, settings.noise_correction, settings.mode, settings.rounding)
-    schedules = [descend(float(start), levels, settings.steps) for start in starts]
+    starts, schedules = flash_schedules(severity.sigma_hat, model_levels(sampling), settings)
     longest = max(schedules, key=len)
     sampler = joining_sampler(solver, measurement, vae, severity, settings, seed, guidance_vae, tile, video)
     raw = model.get_model_object("latent_format").process_out(severity.z_hat)
