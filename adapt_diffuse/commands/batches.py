@@ -141,8 +141,9 @@ def sentence_of(error: Exception) -> AdaptDiffuseError:
     if isinstance(error, AdaptDiffuseError):
         return error
     if out_of_memory(error):
+        other = "use --device cpu" if isinstance(error, torch.cuda.OutOfMemoryError) else "close other programs"
         return AdaptDiffuseError(
-            "The memory does not hold this photo: make it smaller (restore has --max-side), or close other programs."
+            f"The memory does not hold this photo: make it smaller (restore has --max-side), or {other}."
         )
     raise error
 
