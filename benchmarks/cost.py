@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from torch import Tensor
 
 from adapt_diffuse.bundled import bundled_model, default_encoder
 from adapt_diffuse.checkpoints import device_of, write_text
@@ -70,6 +71,38 @@ def ratios(timed: dict[str, Callable[[], object]], rounds: int, device: torch.de
             for name, value in took.items():
                 found[name].append(value / took[UNIT])
     return {name: median(values) for name, values in found.items()}
+
+
+def pass_ratios(prior: DiffusersPrior, batch: int, size: int, rounds: int = 5) -> dict[str, float]:
+    """What each kind of pass takes in denoiser forwards, by the names of ``Cost``; a backward is what it adds."""
+    generator = torch.Generator().manual_seed(0)
+    photo = torch.rand(batch, 3, size, size, generator=generator).to(prior.device)
+    with torch.no_grad():
+        z = prior.encode(photo)
+    sigma = torch.full((batch,), 0.5)
+
+    def with_backward(forward: Callable[[Tensor], Tensor]) -> Callable[[], object]:
+        def call() -> object:
+            source = z.clone().requires_grad_()
+            return torch.autograd.grad(forward(source).sum(), source)
+
+        return call
+
+    timed: dict[str, Callable[[], object]] = {
+        UNIT: torch.no_grad()(lambda: prior.denoise(z, sigma)),
+        "denoiser": with_backward(lambda x: prior.denoise(x, sigma)),
+        "decoder_forwards": torch.no_grad()(lambda: prior.decode(z)),
+        "decoder": with_backward(prior.decode),
+        "encoder_passes": torch.no_grad()(lambda: prior.encode(photo)),
+    }
+    found = ratios(timed, rounds, prior.device)
+    return {
+        "denoiser_forwards": 1.0,
+        "denoiser_backwards": found["denoiser"] - 1,
+        "decoder_forwards": found["decoder_forwards"],
+        "decoder_backwards": found["decoder"] - found["decoder_forwards"],
+        "encoder_passes": found["encoder_passes"],
+    }
 
 
 def timing_parser(description: str | None) -> argparse.ArgumentParser:

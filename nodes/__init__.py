@@ -8,6 +8,7 @@ from .decode import DecodeRestoration, Measure
 from .degradation import ApplyDegradation, ChainDegradations, DownscaleNode, JpegNode, MissingPixelsNode
 from .invert import InvertToStart
 from .load import LoadDiffusers, LoadSeverityEncoder, offer_sample_photos, register_model_folder
+from .quick_solvers import DCDPNode, DiffPIRNode, FlowDPSNode, LatentDAPSNode, LATINONode, MPGDNode
 from .restore import RestorePhoto
 from .severity import EncodeSeverity, SetSeverity
 from .solvers import DPSNode, GMLDPSNode, LDPSNode, PSLDNode, ReSampleNode
@@ -41,6 +42,12 @@ class AdaptDiffuseExtension(ComfyExtension):
             PSLDNode,
             ReSampleNode,
             DPSNode,
+            DiffPIRNode,
+            LATINONode,
+            MPGDNode,
+            FlowDPSNode,
+            LatentDAPSNode,
+            DCDPNode,
             DecodeRestoration,
             Measure,
             TrainSeverityEncoder,

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..adapt_diffuse.hosts.comfy_inversion import invert
+from ..adapt_diffuse.start import StartSettings
 from .start import (
     levels_input,
     noise_correction_input,
@@ -84,7 +85,8 @@ class InvertToStart(io.ComfyNode):
         levels: int = 0,
     ) -> io.NodeOutput:
         sampling = model.get_model_object("model_sampling")
-        schedules = schedules_of(sampling, severity, steps, noise_correction, "matched", rounding, levels)
+        settings = StartSettings(noise_correction, "matched", rounding, steps, levels)  # type: ignore[arg-type]
+        schedules = schedules_of(sampling, severity, settings)
         runs = runs_of(schedules)
         schedules = schedules[: len(runs)]
         parts = [severity.latent if run is None else severity.latent[run] for run in runs]

@@ -13,7 +13,8 @@ from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_levels import model_levels, to_host
 from ..adapt_diffuse.prior import over_image
 from ..adapt_diffuse.restore import generators_for
-from ..adapt_diffuse.schedule import descend, start_noise, start_sigma, thin
+from ..adapt_diffuse.schedule import start_noise
+from ..adapt_diffuse.start import StartSettings, flash_schedules
 from .plot import as_image, schedule_plot
 from .wires import CATEGORY, HostSeverity, SeverityIO, latent_of
 
@@ -23,7 +24,7 @@ def steps_input(tooltip: str) -> Any:
 
 
 def noise_correction_input(tooltip: str) -> Any:
-    return io.Float.Input("noise_correction", default=1.0, min=0.5, max=4.0, step=0.05, round=0.001, tooltip=tooltip)
+    return io.Float.Input("noise_correction", default=1.0, min=0.05, max=4.0, step=0.05, round=0.001, tooltip=tooltip)
 
 
 def rounding_input() -> Any:
@@ -60,13 +61,25 @@ def start_outputs(latent_tooltip: str) -> list[Any]:
     ]
 
 
-def schedules_of(
-    sampling: Any, severity: HostSeverity, steps: int, noise_correction: float, mode: str, rounding: str, levels: int
-) -> list[Tensor]:
+def per_octave_input() -> Any:
+    return io.Float.Input(
+        "per_octave",
+        display_name="steps per octave",
+        default=0.0,
+        min=0.0,
+        max=100.0,
+        step=0.5,
+        round=0.01,
+        optional=True,
+        tooltip="Steps in which the noise halves, where steps is 0; their number follows from the severity. 3 is right "
+        "for DiffPIR, LATINO and other solvers of few steps, 6 is finer and hardly better. 0 takes every level of the "
+        "model, as LDPS, GML-DPS, PSLD and ReSample want it.",
+    )
+
+
+def schedules_of(sampling: Any, severity: HostSeverity, settings: StartSettings) -> list[Tensor]:
     """The falling noise-to-signal schedule of every photo."""
-    sigmas = thin(model_levels(sampling), levels)
-    starts = start_sigma(severity.sigma_hat, sigmas, noise_correction, mode, rounding)  # type: ignore[arg-type]
-    return [descend(float(start), sigmas, steps) for start in starts]
+    return flash_schedules(severity.sigma_hat, model_levels(sampling), settings)[1]
 
 
 def runs_of(schedules: list[Tensor]) -> list[list[int] | None]:
@@ -105,13 +118,14 @@ class StartTime(io.ComfyNode):
                 io.Model.Input("model", tooltip="The diffusion model that will be sampled."),
                 SeverityIO.Input("severity", tooltip="From Encode Severity or Set Severity."),
                 steps_input(
-                    "Number of steps from the start to the end. 0 takes every level of the model below the "
-                    "start, as the paper does (up to about 130 of 1000). Fewer is faster; below about 20 detail gets "
-                    "coarse and guided solvers want a larger step size."
+                    "Number of steps from the start to the end. 0 leaves it to steps per octave, or takes every "
+                    "level of the model below the start, as the paper does (up to about 130 of 1000). Fewer is faster; "
+                    "below about 20, LDPS and its kin get coarse and want a larger step size."
                 ),
                 noise_correction_input(
-                    "Noise added, as a multiple of the predicted error's variance; the paper uses 1.0 to 1.2. "
-                    "Less keeps more of the damage, more lets the model change more of the photo."
+                    "Noise added, as a multiple of the predicted error's variance; the paper uses 1.0 to 1.2, "
+                    "and 0.5 is best with DiffPIR and LATINO. Less keeps more of the damage, more lets the model "
+                    "change more of the photo."
                 ),
                 io.Combo.Input(
                     "mode",
@@ -134,6 +148,7 @@ class StartTime(io.ComfyNode):
                     "not used otherwise.",
                 ),
                 levels_input(),
+                per_octave_input(),
             ],
             outputs=start_outputs(
                 "What to restore, for SamplerCustomAdvanced, which adds the noise, and for the solver. "
@@ -152,9 +167,11 @@ class StartTime(io.ComfyNode):
         rounding: str,
         seed: int,
         levels: int = 0,
+        per_octave: float = 0.0,
     ) -> io.NodeOutput:
         sampling = model.get_model_object("model_sampling")
-        schedules = schedules_of(sampling, severity, steps, noise_correction, mode, rounding, levels)
+        settings = StartSettings(noise_correction, mode, rounding, steps, levels, per_octave=per_octave)  # type: ignore[arg-type]
+        schedules = schedules_of(sampling, severity, settings)
         starts = torch.stack([schedule[0] for schedule in schedules])
         samples = start_samples(model, severity, starts, noise_correction, mode, seed)
         runs = runs_of(schedules)

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from ..errors import AdaptDiffuseError
+from ..feasible import check_feasible
 from ..fitted import SMALLEST_TILE
 from ..memory import out_of_memory
-from ..solvers import GMLDPS, PSLD, ReSample, Solver
+from ..solvers import GMLDPS, LATINO, PSLD, ReSample, Solver
 
-ENCODING = (GMLDPS, PSLD, ReSample)  # the solvers that encode
+ENCODING = (GMLDPS, PSLD, ReSample, LATINO)  # the solvers that encode
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,15 @@ class HostMachine:
         import comfy.model_management
 
         comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def check_size(height: int, width: int, longest: int, device: torch.device) -> None:
+    """Refuse an image too large for ``device``, whatever the host frees; arguments and errors of ``check_feasible``."""
+    import comfy.model_management
+
+    memory = float(comfy.model_management.get_total_memory(device))
+    remedy = "Make it {side} pixels long or less first (Scale Image to Max Dimension), or cut it."
+    check_feasible(height, width, longest, memory, remedy)
 
 
 def own_patcher(network: Any, vae: Any) -> Any:

@@ -8,7 +8,21 @@ from adapt_diffuse.degradation.base import Dense, SameSize
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
-from adapt_diffuse.solvers import DPS, GMLDPS, LDPS, PSLD, SOLVERS, ReSample, solve
+from adapt_diffuse.solvers import (
+    DCDP,
+    DPS,
+    GMLDPS,
+    LATINO,
+    LDPS,
+    MPGD,
+    PSLD,
+    SOLVERS,
+    FlowDPS,
+    LatentDAPS,
+    LatentDiffPIR,
+    ReSample,
+    solve,
+)
 from tests.randomness import untouched_random_state
 from tests.reference import ToyPrior, relative_error, toy_weights
 from tests.toy_scene import LATENT, PRIOR, THROUGH, data_term, scene, schedules
@@ -22,6 +36,13 @@ CASES = {
     },
     "resample": ReSample(iterations=7, every=3),
     "resample without noise between": ReSample(iterations=3, every=4, eta_ddim=0.0, proximal=0.0),
+    "diffpir": LatentDiffPIR(churn=0.3, iterations=3),
+    "latino": LATINO(churn=0.5),
+    "latino as published": LATINO(churn=1.0, correct=False),
+    "mpgd": MPGD(eta=2.0, churn=0.2),
+    "flow-dps": FlowDPS(eta=2.0),
+    "latent-daps": LatentDAPS(ode_steps=3, iterations=3),
+    "dcdp": DCDP(iterations=2),
 }
 every = pytest.mark.parametrize("name", CASES)
 

@@ -1,0 +1,138 @@
+"""Quality against cost: every solver at several densities of steps, from the adaptive start and from pure noise.
+
+    python -m benchmarks.frontier --task gaussian-blur-varying --images TEST --limit 16 --out F.json --picture F.png
+
+A row's cost is the sum of its passes, each in denoiser forwards: what a pass takes is timed on this machine beforehand,
+and is in the file too. ``flash-ldps`` at 0 steps per octave is the method as published, and the last column is the
+difference to it, paired by photo, with its 95 % bootstrap interval.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from adapt_diffuse.benchmark import TASKS, MethodSettings, damage, run_method
+from adapt_diffuse.checkpoints import write_text
+from adapt_diffuse.commands.benchmark import describe
+from adapt_diffuse.cost import Cost
+from adapt_diffuse.defaults import start_settings
+from adapt_diffuse.start import StartSettings
+from adapt_diffuse.statistics import difference_interval
+from benchmarks.cost import pass_ratios
+from benchmarks.figures import COLOURS, DPI, METRICS
+from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
+from benchmarks.sweep_figures import panels
+
+SCORES = ("psnr", "haarpsi")
+NONLINEAR = "nonlinear-blur"
+LINEAR_ONLY = ("psld", "latino")
+REFERENCE = "flash-ldps 0"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A point of the picture.
+
+    Attributes:
+        method: as the benchmark names it.
+        per_octave: steps in which the noise halves; 0 is every level of the model.
+    """
+
+    method: str
+    per_octave: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.per_octave:g}"
+
+    def start(self, solver: str) -> StartSettings:
+        return replace(start_settings(solver), per_octave=self.per_octave)
+
+
+CASES = (
+    Case("ae"),
+    Case("flash-ldps"),
+    *(Case("flash-ldps", density) for density in (3, 12)),
+    *(Case("flash-latino", density) for density in (1, 2, 3, 6)),
+    *(Case("flash-diffpir", density) for density in (1, 2, 3, 6)),
+    *(Case("flash-mpgd", density) for density in (3, 6)),
+    *(Case("flash-flow-dps", density) for density in (3, 6)),
+    Case("flash-latent-daps", 1),
+    Case("flash-dcdp", 2),
+    Case("latino", 3),
+    Case("diffpir", 3),
+)
+
+
+def cases_for(task: str, methods: list[str] | None) -> list[Case]:
+    """The points of a task; ``methods`` keeps those of some methods."""
+    possible = [case for case in CASES if task != NONLINEAR or case.method.removeprefix("flash-") not in LINEAR_ONLY]
+    return [case for case in possible if methods is None or case.method in methods]
+
+
+def denoiser_forwards(row: dict[str, Any], ratios: dict[str, float]) -> float:
+    """What a row's passes cost together, in denoiser forwards."""
+    return sum(row[name] * ratios[name] for name in Cost.__dataclass_fields__)
+
+
+def compare(rows: list[dict[str, Any]]) -> None:
+    """Give every row its differences to the reference, photo by photo: mean, and the ends of the interval."""
+    reference = next((row for row in rows if row["case"] == REFERENCE), rows[0])
+    for row in rows:
+        for score in SCORES:
+            ours, theirs = ([photo[score] for photo in one["photos"]] for one in (row, reference))
+            found = difference_interval(ours, theirs, np.random.default_rng(0))
+            row[f"{score}_difference"] = [found.mean, found.low, found.high]
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    add_encoder(parser)
+    parser.add_argument("--task", choices=tuple(TASKS), required=True)
+    parser.add_argument("--methods", help="some of the methods, with commas; default: all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--picture", type=Path, help="PNG: quality against cost")
+    args = parser.parse_args()
+    truth, prior, encoder = load_photos(args), load_prior(args), load_encoder(args, TASKS[args.task][1])
+    photos = damage(args.task, truth, args.seed)
+    ratios = pass_ratios(prior, min(args.batch, len(truth)), args.size)
+    rows: list[dict[str, Any]] = []
+    for case in cases_for(args.task, args.methods.split(",") if args.methods else None):
+        settings = MethodSettings(start=case.start)
+        row, _ = run_method(case.method, args.task, photos, prior, encoder, args.seed, settings, args.batch)
+        rows.append({**row, "case": case.name, "cost": denoiser_forwards(row, ratios)})
+        compare(rows)
+        write_text(args.out, json.dumps({"task": args.task, "ratios": ratios, "rows": rows}, indent=2))
+        print(f"{case.name:20} cost {rows[-1]['cost']:6.1f}  {describe(row)}", flush=True)
+    if args.picture:
+        args.picture.parent.mkdir(parents=True, exist_ok=True)
+        picture(rows).savefig(args.picture, dpi=DPI)
+
+
+def picture(rows: list[dict[str, Any]]) -> Figure:
+    """Quality over cost, a line for every method; dashed from pure noise."""
+    figure, axes = panels(len(SCORES))
+    names = list(dict.fromkeys(row["method"].removeprefix("flash-") for row in rows))
+    for axis, score in zip(axes, SCORES, strict=True):
+        for method in dict.fromkeys(row["method"] for row in rows):
+            name = method.removeprefix("flash-")
+            points = sorted((row["cost"], row[score]) for row in rows if row["method"] == method)
+            noise = method == name and name != "ae"
+            look = {"color": COLOURS[names.index(name) % len(COLOURS)], "marker": "x" if noise else "o"}
+            axis.plot(*zip(*points, strict=True), label=f"{name} from noise" if noise else name, **look)
+        axis.set_xscale("log")
+        axis.set_xlabel("cost in denoiser forwards per photo")
+        axis.set_ylabel(METRICS[score])
+    axes[0].set_title(f"{rows[0]['task']}, {rows[0]['images']} photos", loc="left", fontsize=9)
+    axes[-1].legend(fontsize=7, frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
