@@ -30,7 +30,16 @@ from .calibrate import sample_photos
 from .load import own_encoders
 from .plot import as_image, schedule_plot, severity_bar, stacked
 from .solver_inputs import decoder_inputs
-from .wires import CATEGORY, DegradationIO, HostSeverity, SeverityEncoderIO, SeverityIO, image_of, photo_of
+from .wires import (
+    CATEGORY,
+    DegradationIO,
+    HostSeverity,
+    SeverityEncoderIO,
+    SeverityIO,
+    image_of,
+    photo_of,
+    restorable_photo,
+)
 
 QUIET = 0.02  # noise_std up to which a photo's own pixels look better than restored ones
 FEATHER = 6  # pixels
@@ -170,7 +179,7 @@ class RestorePhoto(io.ComfyNode):
         begin = time.monotonic()
         chosen = dialled_solver(solver, degradation, fidelity)
         with torch.inference_mode(False):
-            measurement = Measurement.of(photo_of(image), degradation)
+            measurement = Measurement.of(restorable_photo(image, degradation, vae.device), degradation)
         guider = guider_of(model, positive, negative, cfg, len(measurement.y))
         encoder, told = encoder_for(measurement, model, vae, severity_encoder)
         severity = encoder.predict(measurement.start_image(), vae, encoder.space.factor * pixel_multiple(model))

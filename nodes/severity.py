@@ -20,7 +20,7 @@ from .wires import (
     SeverityEncoderIO,
     SeverityIO,
     latent_of,
-    photo_of,
+    restorable_photo,
     samples_of,
 )
 
@@ -71,7 +71,7 @@ class EncodeSeverity(io.ComfyNode):
         severity_encoder: HostSeverityEncoder | HostCalibration,
         degradation: Any = None,
     ) -> io.NodeOutput:
-        photo = photo_of(image)
+        photo = restorable_photo(image, degradation, vae.device)
         if degradation is None and isinstance(severity_encoder, HostCalibration):
             degradation = severity_encoder.degradation
         if degradation is not None:
@@ -122,5 +122,7 @@ class SetSeverity(io.ComfyNode):
         if not sigma_hat >= 0:
             raise AdaptDiffuseError(f"The severity must be zero or more, not {sigma_hat}.")
         samples = samples_of(latent)
+        if not bool(torch.isfinite(samples).all()):
+            raise AdaptDiffuseError("The latent has values that are NaN or infinite: an earlier node broke it.")
         sigmas = torch.full((len(samples),), float(sigma_hat))
         return io.NodeOutput(HostSeverity(samples, sigmas, latent.get(PHOTO_SIZE)))

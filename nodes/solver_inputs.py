@@ -11,7 +11,7 @@ from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy import guided_sampler
 from ..adapt_diffuse.measurement import Measurement
 from ..adapt_diffuse.solvers import Solver
-from .wires import DegradationIO, photo_of
+from .wires import DegradationIO, restorable_photo
 
 STEP_SIZE_TIP = (
     "Too small: the model paints what it likes. Too large: noise and coloured patterns, at last a broken picture. "
@@ -113,7 +113,7 @@ def sampler_of(
     """The SAMPLER that runs ``solver`` on the photos of ``image`` that ``latent`` belongs to (all, without one)."""
     indices = (latent or {}).get("batch_index")
     with torch.inference_mode(False):
-        measurement = Measurement.of(photo_of(image), degradation)
+        measurement = Measurement.of(restorable_photo(image, degradation, vae.device), degradation)
         if indices is not None:
             if max(indices) >= len(measurement.y):
                 raise AdaptDiffuseError(

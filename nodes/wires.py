@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..adapt_diffuse.errors import AdaptDiffuseError
+from ..adapt_diffuse.hosts.comfy_memory import check_size
 
 CATEGORY = "restoration/adapt & diffuse"
 PHOTO_SIZE = "adapt_diffuse_photo_size"  # (height, width) in a LATENT: what is photo and what is padding
@@ -53,6 +54,16 @@ def photo_of(image: Tensor) -> Tensor:
     if not bool(torch.isfinite(photo).all()):
         raise AdaptDiffuseError("The image has pixels that are NaN or infinite: an earlier node broke it.")
     return photo
+
+
+def restorable_photo(image: Tensor, degradation: Any, device: Any) -> Tensor:
+    """``photo_of`` of a photo that is to be restored on ``device``; one that is too large is an AdaptDiffuseError."""
+    if isinstance(image, Tensor) and image.ndim == 4:
+        height, width = longest = image.shape[1], image.shape[2]
+        if degradation is not None:
+            height, width = degradation.image_size(height, width)
+        check_size(height, width, max(longest), device)
+    return photo_of(image)
 
 
 def image_of(photo: Tensor) -> Tensor:
