@@ -73,7 +73,8 @@ def _solve(
         parts = zip(operator.degradations, x0.split(1), y.split(1), weights.split(1), strict=True)
         return torch.cat([_solve(*part, tolerance, iterations) for part in parts])
     seen, weight = operator.observed(y), weights.to(x0).reshape(-1, 1, 1, 1)
-    if isinstance(operator, ProximalDegradation):
+    spectra = getattr(operator, "_spectra", None)
+    if isinstance(operator, ProximalDegradation) and (spectra is None or spectra.quick(x0.shape[2:])):
         return operator.prox(x0, seen, weight)
     linear = require_linear(operator)
     pull = linear.adjoint(linear.observed(seen - linear(x0)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+LONGEST = 2048  # pixels along a side; a decomposition of 4096 takes a minute and a gigabyte
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Spectra:
 
     matrices: Callable[[int], Tensor]
     _known: dict[tuple[int, torch.dtype, torch.device], Axis] = field(default_factory=dict)
+
+    def quick(self, size: Sequence[int]) -> bool:
+        """Whether the decompositions for images of ``size`` take seconds; their time grows with the cube of a side."""
+        return max(size) <= LONGEST
 
     def axis(self, size: int, like: Tensor) -> Axis:
         key = (size, like.dtype, like.device)
