@@ -7,13 +7,14 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from .commands import benchmark, degrade, demo, import_model, import_severity, restore, train_severity
+from .commands import benchmark, degrade, demo, find_scratches, import_model, import_severity, restore, train_severity
 from .errors import AdaptDiffuseError
 from .memory import out_of_memory
 
 COMMANDS = {
     "restore": restore,
     "degrade": degrade,
+    "find-scratches": find_scratches,
     "train-severity": train_severity,
     "import-model": import_model,
     "import-severity": import_severity,

@@ -6,6 +6,8 @@ from .blur import CameraBlurNode, GaussianBlurNode, MotionBlurNode
 from .calibrate import CalibrateSeverity
 from .decode import DecodeRestoration, Measure
 from .degradation import ApplyDegradation, ChainDegradations, DownscaleNode, JpegNode, MissingPixelsNode
+from .estimate import EstimateDegradation
+from .film import FilmDamageNode, FindScratches
 from .invert import InvertToStart
 from .load import LoadDiffusers, LoadSeverityEncoder, offer_sample_photos, register_model_folder
 from .quick_solvers import DCDPNode, DiffPIRNode, FlowDPSNode, LatentDAPSNode, LATINONode, MPGDNode
@@ -31,6 +33,9 @@ class AdaptDiffuseExtension(ComfyExtension):
             MissingPixelsNode,
             DownscaleNode,
             JpegNode,
+            FilmDamageNode,
+            FindScratches,
+            EstimateDegradation,
             ChainDegradations,
             ApplyDegradation,
             EncodeSeverity,

@@ -23,11 +23,15 @@ from ..start import StartSettings
 MAX_PER_OCTAVE = 100
 
 
+AUTO = "auto"  # in place of a degradation that nobody knows
+
+
 def add_degradation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--degradation",
         default="gaussian-blur:std=3.0",
-        help="what happened to the photo, several in turn with '|' in quotes: gaussian-blur:std=3.0, "
+        help="what happened to the photo (restore takes auto too, and estimates it), several in turn with '|' in "
+        "quotes: gaussian-blur:std=3.0, "
         "motion-blur:length=9,angle=30, camera-blur:extent=9,gain=1.2,seed=0, bkse:file=GOPRO_wVAE.pth,seed=0, "
         "missing-pixels:drop=0.75,seed=0, missing-box:height=32,width=32,top=0,left=0 (no top or left: seed=0 draws "
         "it), mask:file=M.png (white is lost), film-damage:scratches=5,dust=40,size=2,fade=0.3,cast=0,gamma=1,seed=0 "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,20 @@ from torch import Tensor
 from ..bundled import default_encoder
 from ..checkpoints import write_text
 from ..defaults import SOLVER_NAMES, make_solver
-from ..degradation import Degradation
+from ..degradation import Degradation, Noise
 from ..errors import AdaptDiffuseError
+from ..estimate import load_estimator
 from ..hosts.diffusers import DiffusersPrior
 from ..images import find_photos, write_image
 from ..restore import Restoration
 from ..severity import SeverityModel
 from ..severity.calibration import calibrate
 from ..severity.calibration_photos import calibration_size, folder_views, sample_views
+from ..solvers import Solver
 from ..words import describe_restoration
 from . import options
 from .batches import Job, Outcome, Recipe, batches_of, cost_of, outcomes, seconds_of
+from .blind import Guessed, Guesswork, guessed_outcomes
 
 WITHOUT = Path("none")  # in place of a severity encoder
 
@@ -38,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, help="JSON file with the figures of each photo")
     parser.add_argument("--max-side", type=int, default=0, help="make photos smaller whose longer side has more pixels")
     options.add_degradation(parser)
+    parser.add_argument(
+        "--refine",
+        type=int,
+        default=0,
+        help="with --degradation auto, which estimates what happened to each photo: restore so many times more, each "
+        "time with the estimate refined by the photo restored before",
+    )
     options.add_model(parser)
     options.add_solver(parser)
     options.add_through(parser)
@@ -50,8 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    name, degradation = options.degradation_of(args)
-    solver = make_solver(args.solver, degradation, eta=args.eta, gamma=args.gamma, through=args.through)
+    unknown = args.degradation == options.AUTO
+    check_refine(args, unknown)
+    name, degradation = ("mixed", Noise(args.noise_std)) if unknown else options.degradation_of(args)
+
+    def solver_for(damage: Degradation) -> Solver:
+        return make_solver(args.solver, damage, eta=args.eta, gamma=args.gamma, through=args.through)
+
+    solver = solver_for(degradation)
     start = options.start_settings(args, args.solver)
     if args.batch is not None and args.batch < 1:
         raise AdaptDiffuseError(f"--batch must be 1 or more photos, not {args.batch}.")
@@ -64,17 +80,34 @@ def run(args: argparse.Namespace) -> int:
     recipe = Recipe(degradation, prior, solver, encoder, start, args.seed, args.max_side)
     jobs = [Job(index, path, target) for index, (path, target) in enumerate(photos)]
 
+    worked: Iterator[Guessed]
+    if unknown:
+        worked = guessed_outcomes(jobs, recipe, Guesswork(load_estimator(), solver_for, args.refine))
+    else:
+        batches = batches_of(jobs, args.batch, prior.device, args.max_side)
+        worked = (Guessed(outcome, degradation) for batch in batches for outcome in outcomes(batch, recipe))
+
     rows: dict[int, dict[str, Any]] = {}
-    for batch in batches_of(jobs, args.batch, prior.device, args.max_side):
-        for outcome in outcomes(batch, recipe):
-            row = finish(outcome, prior.sigmas, degradation)
-            if row is None:
-                failed += 1
-                continue
-            rows[outcome.job.index] = row
-            if args.report:
-                write_text(args.report, json.dumps([rows[index] for index in sorted(rows)], indent=2))
+    for one in worked:
+        row = finish(one.outcome, prior.sigmas, one.degradation)
+        if row is None:
+            failed += 1
+            continue
+        if one.words:
+            print(f"{one.outcome.job.photo}: {one.words}")
+            row["estimate"] = one.words
+        rows[one.outcome.job.index] = row
+        if args.report:
+            write_text(args.report, json.dumps([rows[index] for index in sorted(rows)], indent=2))
     return 2 if failed else 0
+
+
+def check_refine(args: argparse.Namespace, unknown: bool) -> None:
+    """Raise AdaptDiffuseError where --refine, or a calibration, does not go with the degradation."""
+    if args.refine < 0 or (args.refine and not unknown):
+        raise AdaptDiffuseError(f"--refine goes with --degradation auto, and is 0 or more, not {args.refine}.")
+    if unknown and args.severity_encoder == WITHOUT:
+        raise AdaptDiffuseError("--severity-encoder none calibrates on a known --degradation, not on auto.")
 
 
 def finish(outcome: Outcome, sigmas: Tensor, degradation: Degradation) -> dict[str, Any] | None:

@@ -1,17 +1,15 @@
-"""The network that reads damage off a photo's pixels."""
+"""The network that reads damage off a photo's statistics."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .simulate import FACTORS
+from .statistics import NUMBERS, SPECTRUM, Statistics, statistics_of
 
-WIDTHS = (32, 64, 88)
 LOG_STD_LIMITS = (-4.0, 2.0)
 NOISE_FLOOR = 0.004  # a 250th of white, the rounding of 8 bit: less noise than this is none
 
@@ -60,56 +58,56 @@ SIZES = {"blur": 3, "factor": FACTORS, "jpeg": 1, "log_std": 2, "log_length": 2,
 
 
 class DamageEstimator(nn.Module):
-    """Convolutions on the photo's own pixels, pooled over the photo, and a perceptron.
+    """A few convolutions over the photo's average spectrum, and a perceptron that sees its other statistics too.
 
     Not heads on a severity encoder: noise and the grid of JPEG live in single pixels, which an autoencoder's encoder
     (or a photo brought to its size) has thrown away; and one network serves every autoencoder.
 
-    The features' means and spreads over the photo, at three scales, are all that the perceptron sees, so photos of
-    any size do, and a large one can be read in windows (``statistics`` of each, averaged).
-
     Args:
-        widths: channels at half, a quarter and an eighth of the photo's size.
+        width: channels of the first convolution; later ones have twice as many.
         hidden: width of the perceptron.
     """
 
-    def __init__(self, widths: tuple[int, ...] = WIDTHS, hidden: int = 128):
+    def __init__(self, width: int = 24, hidden: int = 128):
         super().__init__()
-        self.widths, self.hidden = tuple(widths), hidden
-        self.stages = nn.ModuleList()
-        channels = 6
-        for width in widths:
-            self.stages.append(Stage(channels, width))
-            channels = width
+        self.width, self.hidden = width, hidden
+        self.spectrum = nn.Sequential(
+            nn.Conv2d(SPECTRUM[0], width, 5, stride=2, padding=2), nn.SiLU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(2 * width, width, 3, stride=2, padding=1), nn.SiLU(),
+        )  # fmt: skip
+        cells = width * 8 * 5
         self.read = nn.Sequential(
-            nn.Linear(2 * sum(widths), hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(),
+            nn.Linear(cells + NUMBERS, hidden), nn.SiLU(), nn.Dropout(0.1), nn.Linear(hidden, hidden), nn.SiLU(),
             nn.Linear(hidden, sum(SIZES.values())),
         )  # fmt: skip
-        last = self.read[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        # log-stds are multiplied by what the held-out photos say, see ``calibrate``
+        # means and spreads of the statistics over the training photos
+        self.register_buffer("spectra_mean", torch.zeros(SPECTRUM))
+        self.register_buffer("spectra_std", torch.ones(SPECTRUM))
+        self.register_buffer("numbers_mean", torch.zeros(NUMBERS))
+        self.register_buffer("numbers_std", torch.ones(NUMBERS))
+        # the uncertainties are multiplied by what held-out photos say, see ``calibrate``
         self.register_buffer("stretch", torch.ones(len(STARTS)))
 
-    def forward(self, photo: Tensor) -> Readings:
-        """Readings of photos (B, 3, H, W) on [0, 1], H and W at least 32."""
-        return self.readings(self.statistics(photo))
+    def set_scale(self, statistics: Statistics) -> None:
+        """Take the means and spreads of ``statistics`` as those of all photos."""
+        for name, values in (("spectra", statistics.spectra), ("numbers", statistics.numbers)):
+            self.get_buffer(f"{name}_mean").copy_(values.float().mean(0))
+            self.get_buffer(f"{name}_std").copy_(values.float().std(0).clamp_min(1e-2))
 
-    def statistics(self, photo: Tensor) -> Tensor:
-        """(B, 2, n): means and mean squares of every feature over the photo."""
-        fine = photo - F.avg_pool2d(photo, 3, 1, 1, count_include_pad=False)
-        features = torch.cat([photo - 0.5, 8 * fine], 1)
-        found = []
-        for stage in self.stages:
-            features = stage(features)
-            flat = features.flatten(2).float()
-            found.append(torch.stack([flat.mean(2), flat.square().mean(2)], 1))
-        return torch.cat(found, 2)
+    def predict(self, photo: Tensor) -> Readings:
+        """Readings of photos (B, 3, H, W) on [0, 1] of any size."""
+        return self(statistics_of(photo))
 
-    def readings(self, statistics: Tensor) -> Readings:
-        mean, square = statistics.unbind(1)
-        spread = (square - mean.square()).clamp_min(0).add(1e-6).sqrt()
-        raw = dict(zip(SIZES, self.read(torch.cat([mean, spread], 1)).split(list(SIZES.values()), 1), strict=True))
+    def forward(self, statistics: Statistics) -> Readings:
+        stretch = self.get_buffer("stretch")
+        spectra, numbers = (
+            (values.to(stretch) - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_std")
+            for name, values in (("spectra", statistics.spectra), ("numbers", statistics.numbers))
+        )
+        # nothing beyond five spreads was seen in training
+        seen = torch.cat([self.spectrum(spectra.clamp(-5, 5)).flatten(1), numbers.clamp(-5, 5)], 1)
+        raw = dict(zip(SIZES, self.read(seen).split(list(SIZES.values()), 1), strict=True))
         normal = {name: self._normal(raw[name], name) for name in STARTS}
         return Readings(blur=raw["blur"], factor=raw["factor"], jpeg=raw["jpeg"][:, 0], **normal)
 
@@ -118,23 +116,6 @@ class DamageEstimator(nn.Module):
         log_std = raw[:, -1].clamp(*LOG_STD_LIMITS) + stretch.log()
         mean = STARTS[name] + raw[:, :-1]
         return Gaussian(mean, log_std[:, None]) if name == "direction" else Gaussian(mean[:, 0], log_std)
-
-
-class Stage(nn.Module):
-    """Half the size, then a residual block; without normalisation, which would take the noise's strength away."""
-
-    def __init__(self, channels: int, width: int):
-        super().__init__()
-        self.halve = nn.Conv2d(channels, width, 3, stride=2, padding=1)
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        for layer in (self.halve, self.first):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        nn.init.normal_(self.second.weight, std=0.3 * math.sqrt(1 / (9 * width)))
-
-    def forward(self, features: Tensor) -> Tensor:
-        halved = F.silu(self.halve(features))
-        return F.silu(halved + self.second(F.silu(self.first(halved))))
 
 
 def quality_to_scale(quality: Tensor) -> Tensor:

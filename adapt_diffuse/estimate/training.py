@@ -1,27 +1,35 @@
-"""One step of the estimator's training, and what it is worth."""
+"""What the estimator is trained on, and what it is worth."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from .damage import NO_JPEG, Damage
 from .losses import blur_kind, negative_log_likelihood, targets
-from .network import STARTS, DamageEstimator, Gaussian
+from .network import STARTS, DamageEstimator, Gaussian, Readings
 from .simulate import DamageRange, damaged
+from .statistics import BLOCK, Statistics, statistics_of
 
-BLOCK = 8  # of JPEG
 COVERED = 0.6827  # of a normal distribution lies within one standard deviation
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Damaged photos (B, 3, H, W), and what was done to them."""
+    """Statistics of damaged photos, and what was done to them."""
 
-    photo: Tensor
+    statistics: Statistics
     damage: Damage
+
+    def __len__(self) -> int:
+        return len(self.damage)
+
+    def select(self, indices: Tensor) -> Examples:
+        spectra, numbers = self.statistics.spectra[indices], self.statistics.numbers[indices]
+        return Examples(Statistics(spectra, numbers), self.damage.select(indices))
 
 
 def draw_examples(photos: Tensor, ranges: DamageRange, generator: torch.Generator) -> Examples:
@@ -31,57 +39,53 @@ def draw_examples(photos: Tensor, ranges: DamageRange, generator: torch.Generato
     height, width = hurt.shape[2] - BLOCK, hurt.shape[3] - BLOCK
     corners = torch.randint(BLOCK, (len(photos), 2), generator=generator).tolist()
     cut = [one[:, top : top + height, left : left + width] for one, (top, left) in zip(hurt, corners, strict=True)]
-    return Examples(torch.stack(cut), damage)
+    return Examples(statistics_of(torch.stack(cut)), damage)
 
 
-def loss_of(estimator: DamageEstimator, examples: Examples, autocast: bool = False) -> Tensor:
+def joined(parts: Sequence[Examples]) -> Examples:
+    spectra = torch.cat([part.statistics.spectra for part in parts])
+    numbers = torch.cat([part.statistics.numbers for part in parts])
+    damage = Damage(*(torch.cat([getattr(part.damage, field.name) for part in parts]) for field in fields(Damage)))
+    return Examples(Statistics(spectra, numbers), damage)
+
+
+def loss_of(readings: Readings, damage: Damage) -> Tensor:
     """The mean negative log likelihood of a batch, all kinds of damage added up."""
-    device = next(estimator.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-        statistics = estimator.statistics(examples.photo.to(device))
-    terms = negative_log_likelihood(estimator.readings(statistics), examples.damage)
-    return torch.stack(list(terms.values())).sum()
+    return torch.stack(list(negative_log_likelihood(readings, damage).values())).sum()
 
 
 @torch.no_grad()
-def calibrate(estimator: DamageEstimator, batches: list[Examples]) -> None:
-    """Stretch the uncertainties so that on ``batches`` 68 % of the errors are within one standard deviation."""
+def calibrate(estimator: DamageEstimator, examples: Examples) -> None:
+    """Stretch the uncertainties so that on ``examples`` 68 % of the errors are within one standard deviation."""
     stretch = estimator.get_buffer("stretch")
     stretch.fill_(1.0)
-    found = scaled_errors(estimator, batches)
+    found = scaled_errors(estimator(examples.statistics), examples.damage)
     for place, name in enumerate(STARTS):
         if len(found[name]):
             stretch[place] = found[name].abs().quantile(COVERED).clamp(0.25, 4.0)
 
 
-@torch.no_grad()
-def scaled_errors(estimator: DamageEstimator, batches: list[Examples]) -> dict[str, Tensor]:
-    """For every number its errors in units of the uncertainty, of the photos where there is one: (n,) float32."""
-    found: dict[str, list[Tensor]] = {name: [] for name in STARTS}
-    for examples in batches:
-        readings = estimator(examples.photo.to(next(estimator.parameters()).device))
-        for name, (value, there) in targets(examples.damage).items():
-            said: Gaussian = getattr(readings, name)
-            error = ((value.to(said.mean) - said.mean) / said.std).cpu()
-            found[name].append(error[there].flatten())
-    return {name: torch.cat(errors) for name, errors in found.items()}
+def scaled_errors(readings: Readings, damage: Damage) -> dict[str, Tensor]:
+    """For every number its errors in units of the uncertainty, of the photos where there is one: (n,) each."""
+    found = {}
+    for name, (value, there) in targets(damage).items():
+        said: Gaussian = getattr(readings, name)
+        error = (value.to(said.mean) - said.mean) / said.std
+        found[name] = error[there.to(error.device)].flatten().cpu()
+    return found
 
 
 @torch.no_grad()
-def scores(estimator: DamageEstimator, batches: list[Examples]) -> dict[str, float]:
+def scores(estimator: DamageEstimator, examples: Examples) -> dict[str, float]:
     """The loss, the shares of right decisions, and the median absolute errors (in the numbers' own form)."""
-    device = next(estimator.parameters()).device
-    right: dict[str, list[Tensor]] = {"blur": [], "factor": [], "jpeg": []}
-    errors: dict[str, list[Tensor]] = {name: [] for name in STARTS}
-    losses = []
-    for examples in batches:
-        readings, damage = estimator(examples.photo.to(device)), examples.damage
-        losses.append(torch.stack(list(negative_log_likelihood(readings, damage).values())).sum().cpu())
-        right["blur"].append(readings.blur.argmax(1).cpu() == blur_kind(damage))
-        right["factor"].append(readings.factor.argmax(1).cpu() + 1 == damage.factor)
-        right["jpeg"].append((readings.jpeg.cpu() > 0) == (damage.quality < NO_JPEG))
-        for name, (value, there) in targets(damage).items():
-            errors[name].append((getattr(readings, name).mean.cpu() - value)[there].flatten().abs())
-    shares = {f"{name} right": float(torch.cat(each).float().mean()) for name, each in right.items()}
-    medians = {f"{name} error": float(torch.cat(each).median()) for name, each in errors.items()}
-    return {"loss": float(torch.stack(losses).mean()), **shares, **medians}
+    readings, damage = estimator(examples.statistics), examples.damage
+    found = {
+        "loss": float(loss_of(readings, damage)),
+        "blur right": float((readings.blur.argmax(1).cpu() == blur_kind(damage)).float().mean()),
+        "factor right": float((readings.factor.argmax(1).cpu() + 1 == damage.factor).float().mean()),
+        "jpeg right": float(((readings.jpeg.cpu() > 0) == (damage.quality < NO_JPEG)).float().mean()),
+    }
+    for name, (value, there) in targets(damage).items():
+        error = (getattr(readings, name).mean.cpu() - value)[there].flatten().abs()
+        found[f"{name} error"] = float(error.median()) if len(error) else 0.0
+    return {name: round(value, 4) for name, value in found.items()}

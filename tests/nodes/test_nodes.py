@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 NODES = {
     "AdaptDiffuseLoadDiffusers", "AdaptDiffuseLoadSeverityEncoder", "AdaptDiffuseGaussianBlur",
+    "AdaptDiffuseFilmDamage", "AdaptDiffuseFindScratches", "AdaptDiffuseEstimateDegradation",
     "AdaptDiffuseMotionBlur", "AdaptDiffuseCameraBlur", "AdaptDiffuseDownscale", "AdaptDiffuseJPEG",
     "AdaptDiffuseChainDegradations",
     "AdaptDiffuseMissingPixels", "AdaptDiffuseApplyDegradation", "AdaptDiffuseEncodeSeverity",

@@ -1,0 +1,74 @@
+"""What happened to a photo that nobody knows anything of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..adapt_diffuse.estimate import describe_estimate, estimate_damage, load_estimator
+from ..adapt_diffuse.estimate.damage import NO_JPEG
+from .wires import CATEGORY, DegradationIO, photo_of
+
+
+class EstimateDegradation(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaptDiffuseEstimateDegradation",
+            display_name="Estimate Degradation",
+            category=f"{CATEGORY}/degradation",
+            description="Reads off a photo what happened to it: blur or motion, whether it was made smaller, JPEG "
+            "quality and noise, and how sure that is. To check the estimate, put it on the restored photo with Apply "
+            "Degradation: it must look like the damaged one.",
+            search_aliases=["blind", "unknown damage", "how blurry", "noise level", "jpeg quality", "restore photo"],
+            inputs=[
+                io.Image.Input(
+                    "image",
+                    tooltip="The damaged photo at its own size, never resized: that would hide its traces. Each photo "
+                    "of a batch gets an estimate of its own.",
+                ),
+                io.Boolean.Input(
+                    "blur", default=True, optional=True,
+                    tooltip="Off: there is no blur or motion, whatever the estimate says. A photo that is soft on "
+                    "purpose would be made too sharp with it on; a blurred one stays blurred with it off.",
+                ),
+                io.Boolean.Input(
+                    "low_resolution", default=True, optional=True,
+                    tooltip="Off: the photo was never made smaller. Switch it off where the result has too much "
+                    "invented detail; with it off an enlarged photo stays coarse.",
+                ),
+                io.Boolean.Input(
+                    "jpeg", default=True, optional=True,
+                    tooltip="Off: the photo was never compressed. JPEG makes the degradation nonlinear, which some "
+                    "solvers (PSLD) refuse; with it off, blocks are taken for detail.",
+                ),
+            ],
+            outputs=[
+                DegradationIO.Output(display_name="degradation", tooltip="What is likelier there than not, in turn."),
+                io.String.Output(
+                    display_name="report", tooltip="The estimate in words, with one standard deviation of each number."
+                ),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, image: torch.Tensor, blur: bool = True, low_resolution: bool = True, jpeg: bool = True
+    ) -> io.NodeOutput:
+        with torch.inference_mode(False):
+            estimate = estimate_damage(photo_of(image), load_estimator())
+            damage = estimate.damage
+            none = torch.zeros_like(damage.std)
+            if not blur:
+                damage = replace(damage, std=none, length=none)
+            if not low_resolution:
+                damage = replace(damage, factor=none + 1)
+            if not jpeg:
+                damage = replace(damage, quality=none + NO_JPEG)
+            estimate = replace(estimate, damage=damage)
+            lines = [describe_estimate(estimate, index) for index in range(len(estimate))]
+            numbered = [f"photo {number}: {line}" for number, line in enumerate(lines, 1)]
+            report = "\n".join(numbered if len(lines) > 1 else lines)
+            return io.NodeOutput(estimate.degradation(), report, ui=ui.PreviewText(report))
