@@ -42,27 +42,48 @@ from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for, restore
 from adapt_diffuse.schedule import descend
 from adapt_diffuse.severity import Severity, load_severity_encoder
-from adapt_diffuse.solvers import DPS, GMLDPS, PSLD, ReSample, solve
+from adapt_diffuse.solvers import (
+    DCDP,
+    DPS,
+    GMLDPS,
+    LATINO,
+    MPGD,
+    PSLD,
+    FlowDPS,
+    LatentDAPS,
+    LatentDiffPIR,
+    ReSample,
+    solve,
+)
 from adapt_diffuse.solvers.psld import glued
 from adapt_diffuse.start import StartSettings, flash_start
 
 models = module_at("models of the tests", REPOSITORY / "tests" / "models.py")
 ENCODER = "severity-flowers-128-gaussian-blur"
-NODES = {GMLDPS: "GMLDPSNode", PSLD: "PSLDNode", ReSample: "ReSampleNode", DPS: "DPSNode"}
+NODES = {LatentDiffPIR: "DiffPIRNode"}  # the others' are called as they are
 SOLVERS: dict[str, Any] = {
     "gml-dps-denoiser": GMLDPS(2.0, 0.5, "denoiser"),
     "gml-dps-decoder": GMLDPS(2.0, 0.5, "decoder"),
     "psld-denoiser": PSLD(2.0, 0.5, "denoiser"),
     "psld-decoder": PSLD(2.0, 0.5, "decoder"),
     "resample": ReSample(400.0, 1.0, every=2, iterations=3, eta_ddim=0.5),
+    "diffpir": LatentDiffPIR(0.5, 0.3, 2),
+    "latino": LATINO(0.5, 0.3),
+    "mpgd": MPGD(2.0, 0.3),
+    "flow-dps": FlowDPS(2.0, 2),
+    "latent-daps": LatentDAPS(2, 2),
+    "dcdp": DCDP(2, 0.5),
 }
+HIDDEN = ("learning_rate", "discrepancy")  # numbers that have no widget
 
 
 def sampler_node(solver: Any, image: torch.Tensor, degradation: Any, vae: Any, latent: Any) -> Any:
     """The SAMPLER of the solver's node, with the solver's own numbers on the widgets."""
-    numbers = dataclasses.asdict(solver)
-    numbers.pop("learning_rate", None)
-    node = getattr(pack("nodes.solvers"), NODES[type(solver)])
+    numbers = {name: value for name, value in dataclasses.asdict(solver).items() if name not in HIDDEN}
+    if isinstance(solver, LatentDAPS):
+        numbers.pop("churn")
+    name = NODES.get(type(solver), f"{type(solver).__name__}Node")
+    node = getattr(pack("nodes.solvers"), name, None) or getattr(pack("nodes.quick_solvers"), name)
     return node.execute(image, degradation, vae, **numbers, latent=latent).result[0]
 
 

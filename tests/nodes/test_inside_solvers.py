@@ -13,7 +13,7 @@ if isinstance(found := find_comfyui(), str):
     pytest.skip(found, allow_module_level=True)
 
 GUIDED = ["gml-dps-denoiser", "gml-dps-decoder", "psld-denoiser", "psld-decoder"]
-SOLVERS = [*GUIDED, "resample"]
+SOLVERS = [*GUIDED, "resample", "diffpir", "latino", "mpgd", "flow-dps", "latent-daps", "dcdp"]
 
 
 @pytest.fixture(scope="module")
