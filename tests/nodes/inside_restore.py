@@ -13,7 +13,7 @@ import comfy.model_management
 import torch
 
 from adapt_diffuse.bundled import bundled_model, default_encoder
-from adapt_diffuse.defaults import LEVELS, make_solver
+from adapt_diffuse.defaults import make_solver, start_settings
 from adapt_diffuse.degradation import measure, parse_degradation
 from adapt_diffuse.hosts.comfy_model import HostModel
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
@@ -22,7 +22,6 @@ from adapt_diffuse.restore import generators_for, restore
 from adapt_diffuse.severity import Severity, load_severity_encoder
 from adapt_diffuse.severity.calibration import calibrate
 from adapt_diffuse.severity.calibration_photos import sample_views
-from adapt_diffuse.start import StartSettings
 
 SEED, STEPS = 11, 5
 KINDS = {
@@ -54,10 +53,9 @@ def in_node(host: HostModel, y: torch.Tensor, text: str, solver: str, seed: int 
 def outside(y: torch.Tensor, text: str, solver: str, encoder: Any) -> Any:
     """What the command line makes of the same photos."""
     prior = DiffusersPrior.load(bundled_model())
-    name = text.partition(":")[0]
-    settings = StartSettings(steps=STEPS, levels=LEVELS.get(solver, 0))
-    chosen = make_solver(solver, name)
-    return restore(y, parse_degradation(text, 0.05), prior, chosen, generators_for(SEED, len(y)), encoder, settings)
+    degradation = parse_degradation(text, 0.05)
+    chosen, settings = make_solver(solver, degradation), start_settings(solver, STEPS)
+    return restore(y, degradation, prior, chosen, generators_for(SEED, len(y)), encoder, settings)
 
 
 def trained(kind: str) -> dict[str, Any]:
