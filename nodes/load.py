@@ -57,7 +57,8 @@ def model_path(name: str) -> Path:
 def encoder_files() -> list[str]:
     """The files of models/severity_encoders, which the host does not know before the pack is loaded."""
     known = ENCODER_FOLDER in folder_paths.folder_names_and_paths
-    return sorted(folder_paths.get_filename_list(ENCODER_FOLDER)) if known else []
+    names = sorted(folder_paths.get_filename_list(ENCODER_FOLDER)) if known else []
+    return [name for name in names if not Path(name).name.startswith(".")]  # what a killed training leaves half written
 
 
 def own_encoders() -> list[Path]:

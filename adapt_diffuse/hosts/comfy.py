@@ -181,7 +181,8 @@ def guided_sampler(
             clean = fresh(measurement)
             arguments = dict(extra_args or {})
             prior = ComfyPrior(model, arguments, vae, solver, x.shape, guidance_vae, tile)
-            return run(solver, clean, prior, indices, x, sigmas, arguments.get("seed"), callback, disable)
+            made = run(solver, clean, prior, indices, x, sigmas, arguments.get("seed"), callback, disable)
+            return keep_unmasked(made, model, arguments, sigmas)
 
     sample.__name__ = type(solver).__name__.lower()
     return comfy.samplers.KSAMPLER(sample)
@@ -210,6 +211,21 @@ def run(
         z = solve(solver, prior, located, x, [levels] * len(x), generators, stepped)
     last = over_image(levels[-1:], z)
     return z / (1 + last) if prior.flow else z
+
+
+def keep_unmasked(made: Tensor, model: Any, arguments: dict[str, Any], sigmas: Tensor) -> Tensor:
+    """The latents ``made`` with what Set Latent Noise Mask does not mark put back, as the host's own samplers leave it.
+
+    Args:
+        model, arguments, sigmas: of the host's call of the sampler function.
+    """
+    mask, options = arguments.get("denoise_mask"), arguments.get("model_options", {})
+    if mask is None or float(sigmas[-1]) > 0:
+        return made
+    if (change := options.get("denoise_mask_function")) is not None:
+        more = {"model": model.inner_model, "sigmas": model.sigmas}
+        mask = change(sigmas[-2:-1].to(made).expand(len(made)), mask, extra_options=more)
+    return made * mask + model.latent_image * (1 - mask)
 
 
 def tell_agreement(vae: Any, guidance_vae: Any) -> None:

@@ -31,6 +31,8 @@ def refuse(guider: Any, patcher: Any, shared: Any, extra_args: dict[str, Any]) -
     options = {**getattr(guider, "model_options", {}), **extra_args.get("model_options", {})}
     if "multigpu_clones" in options:
         raise AdaptDiffuseError(f"The model runs on several GPUs, without gradients. {USE_DECODER}")
+    if caching(options):
+        raise AdaptDiffuseError(f"EasyCache leaves out calls of the model, and no gradient passes that. {USE_DECODER}")
     refuse_conditions(getattr(guider, "conds", {}))
     if any(isinstance(value, nn.Module) and value is not shared for value in vars(guider).values()):
         raise AdaptDiffuseError(f"The guider uses a second model. {USE_DECODER}")
@@ -45,6 +47,11 @@ def refuse(guider: Any, patcher: Any, shared: Any, extra_args: dict[str, Any]) -
     if getattr(shared, "model_lowvram", False) or devices != {torch.device(patcher.load_device).type}:
         raise AdaptDiffuseError(f"The model does not fit the GPU's memory and is loaded in part. {USE_DECODER}")
     check_weights(shared, USE_DECODER)
+
+
+def caching(model_options: dict[str, Any]) -> bool:
+    """Whether the host's EasyCache or LazyCache is on the model."""
+    return "easycache" in model_options.get("transformer_options", {})
 
 
 def refuse_conditions(conds: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from .comfy_copy import fresh
 from .comfy_guider import conditioned
 from .comfy_levels import model_levels, to_host
 from .comfy_model import HostUNet
-from .comfy_refusals import gradients_told
+from .comfy_refusals import caching, gradients_told
 
 RANGE = 2.0  # by how much the ends of the fidelity dial change a strength; three times the tuned one diverges
 
@@ -168,6 +168,11 @@ def joining_sampler(
         callback: Callable[[dict[str, Any]], None] | None = None,
         disable: bool | None = None,
     ) -> Tensor:
+        if len(x) > 1 and caching((extra_args or {}).get("model_options", {})):
+            raise AdaptDiffuseError(
+                "EasyCache leaves out calls of the model by what it saw of other photos: disconnect it, or restore "
+                "the photos one by one."
+            )
         with gradients_told(), torch.inference_mode(False), torch.no_grad():
             prior = ComfyPrior(model, dict(extra_args or {}), vae, solver, x.shape, guidance_vae, tile)
             known = fresh(measurement)
