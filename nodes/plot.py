@@ -18,7 +18,7 @@ PAPER, INK, CURVE, START, DONE = (28, 30, 34), (190, 194, 200), (96, 104, 116), 
 SHADES = ((86, 168, 124), (146, 170, 92), (200, 160, 72), (206, 118, 72), (176, 80, 80))  # of the grades
 WORST = 1.0  # severity at the right end of the bar
 TEXT, SMALL = 30, 24  # pixels
-MAX_MARKS, CURVE_POINTS = 4, 100
+MAX_MARKS, CURVE_POINTS = 4, 300
 
 Point = tuple[float, float]
 

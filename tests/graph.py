@@ -14,6 +14,8 @@ HOLES_ENCODER = "severity-flowers-128-missing-pixels (bundled)"
 MODEL = "flowers-128 (bundled)"
 KINDS = ("AutoencoderKL", "VQModel", "AutoencoderTiny", "AutoencoderDC")
 WORKFLOWS = sorted((REPOSITORY / "example_workflows").glob("*.json"))
+# example workflows whose models do not come with the pack
+DOWNLOADS = {"Restore Photo with SD 1.5", "Restore Photo with SDXL", "Models of pixels (DPS)"}
 SOLVERS: dict[str, dict[str, Any]] = {
     "AdaptDiffuseLDPS": {"eta": 2.0, "through": "decoder", "normalise": True},
     "AdaptDiffuseGMLDPS": {"eta": 2.0, "gamma": 0.1, "through": "decoder", "normalise": True},

@@ -61,7 +61,7 @@ def test_a_saved_workflow_loads_and_runs(comfy: ComfyServer, path: Path) -> None
 
 
 def needs_a_checkpoint(workflow: dict[str, Any]) -> bool:
-    return any(node["type"] in ("CheckpointLoaderSimple", "UNETLoader", "VAELoader") for node in workflow["nodes"])
+    return any(node["type"] in ("CheckpointLoaderSimple", "UNETLoader", "VAELoader", "AdaptDiffuseDPS") for node in workflow["nodes"])
 
 
 # ---- the judge itself
