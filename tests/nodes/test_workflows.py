@@ -30,7 +30,7 @@ EXPECTED = {
     "Without a severity encoder (Calibrate)": 26.0,
     "Frames of a video": 26.0,
     "Severity by hand, and inversion": 24.0,
-    "Old photo: fading, scratches, dust": 22.0,
+    "Old photo (fading, scratches, dust)": 22.0,
     "Unknown damage (estimate it)": 24.0,
     "Compare the quick solvers": 24.0,
 }
