@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import pytest
 import torch
 
 from adapt_diffuse.degradation import GaussianBlur, MissingPixels
-from adapt_diffuse.fit import anchor_weight, fit_latent
+from adapt_diffuse.fit import anchor_weight, curvature, fit_latent, slope
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.prior import LatentPrior
 from adapt_diffuse.restore import generators_for
 from adapt_diffuse.solvers import DCDP, LATINO, MPGD, SOLVERS, FlowDPS, LatentDAPS, LatentDiffPIR, State, solve
+from adapt_diffuse.solvers.base import noise_source
 from adapt_diffuse.start import StartSettings
+from benchmarks import oracle
 from benchmarks.oracle import contestants, damages, run
 from tests.gaussian_world import Deviation, ExactSolver, Gaussian, Unguided, exact_mean, pixel_world, tiny_world
 
@@ -126,13 +131,24 @@ def test_guidance_with_the_right_weights_samples_the_posterior(damage):
     assert float(Deviation.of(z, WORLD.posterior(measurement)).errors.abs().max()) < 3
 
 
-def test_annealing_with_exact_anchors_and_patient_langevin_samples_the_posterior():
-    # in a world of unit covariance LatentDAPS has no bias but that of its steps, however few levels it visits
-    measurement = UNIT.measured(GaussianBlur(1.0, 0.3), 192)
-    start = UNIT.from_noise(192, StartSettings(per_octave=1.0))
-    solver = LatentDAPS(ode_steps=1, iterations=60, rate=0.05)
-    deviation = Deviation.of(sampled(solver, UNIT, measurement, start), UNIT.posterior(measurement))
-    assert float(deviation.errors.abs().max()) < 3.5
+def test_langevin_dynamics_have_the_law_of_their_own_discretisation():
+    # near the posterior of z given x and y, wider by what steps of this length add: 1 / (1 - length curvature / 2)
+    count, steps, rate, noise = 256, 60, 0.2, 0.3
+    measurement = UNIT.measured(GaussianBlur(1.0, noise), count)
+    x, sigma = rows(1).expand(count, -1, -1, -1), torch.full((count,), 0.5, dtype=torch.float64)
+    anchor, weight = UNIT.denoise(x, sigma), anchor_weight(measurement, sigma)
+    residual, pull = slope(UNIT, measurement, anchor)
+    length = rate / (float(curvature(UNIT, measurement, anchor, residual, pull)[0]) + float(weight[0]))
+    truth = UNIT.posterior(measurement, x[:1], 0.5)
+    forgets = 1 - length * noise**2 / truth.axes[0]
+    wider = (1 - forgets ** (2 * steps)) / (1 - (1 - forgets) / 2)
+    away = forgets**steps * truth.whitened(anchor[:1].flatten(1))[0]
+    state = State(x, noise_source(x, generators_for(3, count)))
+    z = LatentDAPS(ode_steps=1, iterations=steps, rate=rate).fit(state, anchor, sigma, UNIT, measurement)
+    white = (truth.whitened(z.flatten(1)) - away) / wider.sqrt()
+    normal = Gaussian(torch.zeros(8, dtype=torch.float64), torch.eye(8, dtype=torch.float64))
+    assert float(Deviation.of(white, normal).errors.abs().max()) < 3
+    assert float(wider.max()) > 1.05
 
 
 # The fit of the estimate
@@ -212,3 +228,26 @@ def test_every_solver_is_compared():
     pixels = pixel_world()
     assert contestants()["dps"].world.latent_shape == pixels.image_shape
     assert isinstance(damages(pixels.image_shape)["missing-pixels"], MissingPixels)
+
+
+def test_the_script_prints_a_line_for_each_solver_and_damage(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "oracle.json"
+    arguments = ["oracle", "--samples", "4", "--solvers", "latino,exact-sparse", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    oracle.main()
+    found = json.loads(out.read_text())
+    assert [(row["damage"], row["solver"], row["start"]) for row in found] == [
+        (damage, solver, start)
+        for damage in DAMAGES
+        for solver in ("latino", "exact-sparse")
+        for start in ("noise", "adaptive")
+    ]
+    for row in found:
+        rms = sum(value**2 for value in row["bias"]) / len(row["bias"])
+        assert row["rms_bias"] == pytest.approx(rms**0.5)
+        assert row["samples"] == 4
+        assert len(row["variance_ratio"]) == 8
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2 + 4
+    first = found[0]
+    assert printed[2].startswith(f"| gaussian-blur | latino | {first['steps']} | {first['rms_bias']:.2f} | ")

@@ -19,6 +19,7 @@ from adapt_diffuse.degradation import (
     PerImage,
     chain,
     measure,
+    separable,
 )
 from adapt_diffuse.degradation.base import ProximalDegradation
 from adapt_diffuse.degradation.prox import conjugate_gradients, prox
@@ -288,3 +289,12 @@ def test_downscaling_by_one_is_noise_alone():
     x0, y = photo((1, 3, 5, 6), 0), photo((1, 3, 5, 6), 1)
     for operator in (Downscale(1), Downscale(1, "area"), LowResolution(1), GaussianBlur(0.0), MotionBlur(0.0)):
         assert float((prox(operator, x0, y, 0.3) - prox(Noise(), x0, y, 0.3)).abs().max()) < 1e-12
+
+
+def test_photos_too_large_to_decompose_take_conjugate_gradients(monkeypatch):
+    x0, y, blur = photo((2, 3, 9, 12), 0), photo((2, 3, 9, 12), 1), GaussianBlur(1.5)
+    closed = prox(blur, x0, y, 0.1)
+    monkeypatch.setattr(separable, "LONGEST", 11)
+    monkeypatch.setattr(separable.Spectra, "axis", None)
+    assert float((prox(blur, x0, y, 0.1, **EXACT) - closed).abs().max()) < 1e-9
+    assert 0 < float((prox(blur, x0, y, 0.1, tolerance=0.1) - closed).abs().max()) < 0.5
