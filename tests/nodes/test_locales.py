@@ -25,7 +25,7 @@ every_language = pytest.mark.parametrize("language", TRANSLATED)
 # what is the same word in both languages
 SAME = {
     "VAE", "vae", "cfg", "seed", "sampler", "sigmas", "latent", "batch", "filter", "mode", "image", "solver", "angle",
-    "iterations", "report", "restoration", "start", "conditioning", "severity",
+    "iterations", "report", "restoration", "start", "conditioning", "severity", "gamma",
 }  # fmt: skip
 
 
