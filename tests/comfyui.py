@@ -195,7 +195,8 @@ def widget_names(info: dict[str, Any]) -> list[str]:
             settings = options[0] if options else {}
             if isinstance(kind, list) or kind in ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"):
                 names.append(name)
-                if settings.get("control_after_generate"):
+                # the page adds it to inputs of these names, too, unless told not to
+                if settings.get("control_after_generate", name in ("seed", "noise_seed")):
                     names.append("control of " + name)
                 if settings.get("image_upload"):
                     names.append("control of upload")
