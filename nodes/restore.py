@@ -74,9 +74,10 @@ class RestorePhoto(io.ComfyNode):
                     "solver",
                     options=[name for name in SOLVER_NAMES if name != "dps"],
                     default="default",
-                    tooltip="All work with every model, quantised and offloaded ones too. default is ldps. gml-dps and "
-                    "psld leave fewer artefacts of the VAE and take longer; psld is not for JPEG and camera blur. "
-                    "resample follows the photo closely, and is slow.",
+                    tooltip="default chooses by the damage: latino for blur, downscaling and noise, diffpir for "
+                    "everything else; both take a handful of steps. ldps, gml-dps and psld take many small ones; "
+                    "resample follows the photo closely, and is slow. All work with every model, quantised and "
+                    "offloaded ones too; latino and psld are not for JPEG, camera blur and fading.",
                 ),
                 io.Float.Input(
                     "fidelity",
@@ -130,8 +131,9 @@ class RestorePhoto(io.ComfyNode):
                     max=1000,
                     optional=True,
                     advanced=True,
-                    tooltip="Steps of each photo, at most. 0 takes every level of the model below the severity. "
-                    "Fewer is faster; below about 20 detail gets coarse.",
+                    tooltip="Steps of each photo, at most. 0 leaves them to the solver: ldps, gml-dps, psld and "
+                    "resample take every level of the model below the severity, the others a handful. Fewer is faster; "
+                    "too few, and detail gets coarse, for the first four below about 20.",
                 ),
                 *decoder_inputs(),
                 *finishing_inputs(),
