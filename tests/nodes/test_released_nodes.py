@@ -61,7 +61,8 @@ def test_a_saved_workflow_loads_and_runs(comfy: ComfyServer, path: Path) -> None
 
 
 def needs_a_checkpoint(workflow: dict[str, Any]) -> bool:
-    return any(node["type"] in ("CheckpointLoaderSimple", "UNETLoader", "VAELoader", "AdaptDiffuseDPS") for node in workflow["nodes"])
+    loaders = ("CheckpointLoaderSimple", "UNETLoader", "VAELoader", "AdaptDiffuseDPS")  # pixel models are the user's
+    return any(node["type"] in loaders for node in workflow["nodes"])
 
 
 # ---- the judge itself
