@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .autoencoder import build
 from .checkpoints import load_state, read_safetensors
@@ -23,7 +23,7 @@ TINY: dict[str, tuple[int, float, float]] = {
     "taesd3": (16, 1.5305, 0.0609),
     "taef1": (16, 0.3611, 0.1159),
 }
-ENCODER = "_encoder.safetensors"
+ENCODER, DECODER = "_encoder.safetensors", "_decoder.safetensors"
 
 
 def is_tiny(path: Path) -> bool:
@@ -45,12 +45,9 @@ def load_tiny_encoder(path: Path) -> nn.Module:
     if name not in TINY:
         known = ", ".join(key + ENCODER for key in TINY)
         raise AdaptDiffuseError(f"{file.name} is no tiny autoencoder that is known here; those are {known}.")
-    channels, scale, shift = TINY[name]
+    _, scale, shift = TINY[name]
     tensors, _ = read_safetensors(file)
-    from diffusers import AutoencoderTiny
-
-    config = {"latent_channels": channels, "scaling_factor": scale, "shift_factor": shift}
-    model: Any = build(AutoencoderTiny, config, file)
+    model = _built(name, file)
     model.decoder = None
     load_state(model.encoder, {f"layers.{key}": value for key, value in tensors.items()}, str(file))
     with torch.no_grad():
@@ -58,6 +55,53 @@ def load_tiny_encoder(path: Path) -> nn.Module:
         last.weight.div_(scale)
         last.bias.div_(scale).add_(shift)
     return model.requires_grad_(False).eval()
+
+
+def load_tiny_autoencoder(path: Path) -> nn.Module:
+    """Both halves of a tiny autoencoder as one diffusers AutoencoderTiny, frozen; its latents are raw.
+
+    Args:
+        path: of the encoder, as for ``load_tiny_encoder``; the decoder (``taesd_decoder.safetensors``) lies beside it.
+
+    Raises:
+        AdaptDiffuseError: as there, or there is no decoder.
+    """
+    file = _the_file(path)
+    model: Any = load_tiny_encoder(file)
+    name = file.name.removesuffix(ENCODER)
+    _, scale, shift = TINY[name]
+    beside = file.with_name(f"{name}{DECODER}")
+    tensors, _ = read_safetensors(beside)
+    decoder = _built(name, beside).decoder
+    # the published numbering begins with the clamp, which diffusers does not count
+    state = {_one_less(key): value for key, value in tensors.items()}
+    load_state(decoder, state, str(beside))
+    model.decoder = Rescaled(decoder, scale, shift)
+    return model.requires_grad_(False).eval()
+
+
+class Rescaled(nn.Module):
+    """A decoder of latents in the model's scale, for raw ones."""
+
+    def __init__(self, decoder: nn.Module, scale: float, shift: float):
+        super().__init__()
+        self.decoder, self.scale, self.shift = decoder, scale, shift
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return self.decoder((raw - self.shift) * self.scale)
+
+
+def _built(name: str, file: Path) -> Any:
+    """An AutoencoderTiny of the latent space of that name, with fresh weights."""
+    from diffusers import AutoencoderTiny
+
+    channels, scale, shift = TINY[name]
+    return build(AutoencoderTiny, {"latent_channels": channels, "scaling_factor": scale, "shift_factor": shift}, file)
+
+
+def _one_less(key: str) -> str:
+    number, dot, rest = key.partition(".")
+    return f"layers.{int(number) - 1}{dot}{rest}" if number.isdecimal() else key
 
 
 def _the_file(path: Path) -> Path:

@@ -37,6 +37,7 @@ KINDS = (
     ("jpeg:quality=15", 0.01),
     ("noise", 0.1),
     ("gaussian-blur:std=1.5|jpeg:quality=25", 0.01),
+    ("film-damage", 0.03),
 )
 
 

@@ -18,9 +18,10 @@ from torch import Tensor
 from adapt_diffuse.benchmark import TASKS, MethodSettings, clean_latents, damage, run_method, severities
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import describe
-from adapt_diffuse.schedule import descend
+from adapt_diffuse.defaults import start_settings
 from adapt_diffuse.severity import Encode, Severity, SeverityModel
 from adapt_diffuse.severity.losses import error_variance
+from adapt_diffuse.start import StartSettings, flash_schedules
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 
 FACTORS = (0.5, 0.7, 1.4, 2.0)
@@ -38,19 +39,29 @@ class Overruled:
         return replace(self.encoder.predict(photo, multiple, encode), sigma_hat=part.to(photo.dtype))
 
 
-def mean_steps(sigma_hat: Tensor, sigmas: Tensor) -> float:
-    return sum(len(descend(float(sigma), sigmas)) - 1 for sigma in sigma_hat) / len(sigma_hat)
+def mean_steps(sigma_hat: Tensor, sigmas: Tensor, settings: StartSettings) -> float:
+    schedules = flash_schedules(sigma_hat, sigmas, settings)[1]
+    return sum(len(schedule) - 1 for schedule in schedules) / len(schedules)
 
 
-def level_of_equal_cost(sigma_hat: Tensor, sigmas: Tensor) -> float:
-    """The model's level from which a photo takes as many steps as the photos of ``sigma_hat`` do on average."""
-    return float(sigmas[round(mean_steps(sigma_hat, sigmas)) - 1])
+def level_of_equal_cost(sigma_hat: Tensor, sigmas: Tensor, settings: StartSettings) -> float:
+    """The sigma_hat from which a photo takes about as many steps as the photos of ``sigma_hat`` (n,) do on average.
+
+    Of all that do, the one in the middle.
+    """
+    low, high = float(sigma_hat.min()), float(sigma_hat.max())
+    tried = low * (high / low) ** torch.linspace(0, 1, 200, dtype=torch.float64)
+    steps = torch.tensor([mean_steps(one[None], sigmas, settings) for one in tried])
+    off = (steps - mean_steps(sigma_hat, sigmas, settings)).abs()
+    return float(tried[off == off.min()].log().mean().exp())
 
 
-def starts(sigma_hat: Tensor, true_error: Tensor, sigmas: Tensor, seed: int) -> dict[str, Tensor]:
+def starts(
+    sigma_hat: Tensor, true_error: Tensor, sigmas: Tensor, seed: int, settings: StartSettings
+) -> dict[str, Tensor]:
     """The sigma_hat (n,) of every start, by name."""
     order = torch.randperm(len(sigma_hat), generator=torch.Generator().manual_seed(seed))
-    equal = level_of_equal_cost(sigma_hat, sigmas)
+    equal = level_of_equal_cost(sigma_hat, sigmas, settings)
     fixed = {f"fixed-{level:.2f}": torch.full_like(sigma_hat, level) for level in (0.7 * equal, equal, 1.4 * equal)}
     moved = {f"times-{factor:g}": factor * sigma_hat for factor in FACTORS}
     return {"adaptive": sigma_hat, **moved, "shuffled": sigma_hat[order], "oracle": true_error, **fixed}
@@ -60,7 +71,7 @@ def main() -> None:
     parser = parser_of(__doc__)
     add_encoder(parser)
     parser.add_argument("--task", choices=tuple(TASKS), required=True)
-    parser.add_argument("--method", default="flash-ldps")
+    parser.add_argument("--method", default="default")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     truth, prior, encoder = load_photos(args), load_prior(args), load_encoder(args, TASKS[args.task][1])
@@ -68,7 +79,8 @@ def main() -> None:
     found = severities(photos, prior, encoder)
     sigma_hat, true_error = found.sigma_hat, error_variance(found.z_hat, clean_latents(truth, prior)).sqrt().cpu()
     rows = []
-    for name, sigmas in starts(sigma_hat, true_error, prior.sigmas, args.seed).items():
+    settings = start_settings(args.method.removeprefix("flash-"))
+    for name, sigmas in starts(sigma_hat, true_error, prior.sigmas, args.seed, settings).items():
         overruled = Overruled(encoder, sigmas)
         row, _ = run_method(
             args.method, args.task, photos, prior, overruled, args.seed, MethodSettings(), batch=args.batch

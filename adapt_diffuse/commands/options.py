@@ -49,7 +49,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     parser.add_argument(
-        "--guidance-vae", type=Path, metavar="DIR", help="diffusers folder of a tiny autoencoder, for gradients only"
+        "--guidance-vae",
+        type=Path,
+        metavar="DIR",
+        help="tiny autoencoder of the same latent space, for the data term: a diffusers folder, or "
+        "taesd_encoder.safetensors with its decoder beside it",
     )
     parser.add_argument("--tile", type=int, default=0, help="side of the decoder's tiles in pixels; 0 fits the memory")
 

@@ -27,6 +27,7 @@ from ..memory import LocalMachine
 from ..prior import PREDICTIONS, Codec, over_image, posterior_mean, timestep_of, unknown_prediction
 from ..schedule import vp_sigmas
 from ..tiling import Units
+from ..tiny_autoencoder import is_tiny, load_tiny_autoencoder
 
 HEADS = "attention_heads"  # our key of a UNet2DModel's config.json
 
@@ -88,7 +89,7 @@ class DiffusersPrior:
         It holds unet, scheduler and vae or vqvae; a model of pixels has a model_index.json that names no autoencoder.
 
         Args:
-            guidance: folder of the smaller autoencoder.
+            guidance: the smaller autoencoder, see ``load_guide``.
 
         Raises:
             AdaptDiffuseError: something is missing, truncated or of an unsupported kind.
@@ -102,7 +103,7 @@ class DiffusersPrior:
         prediction = scheduler.get("prediction_type", "epsilon")
         # convolutions of few channels run up to twice as fast on a CPU with the channels last
         layout = torch.channels_last
-        guide = None if guidance is None else load_autoencoder(guidance)
+        guide = None if guidance is None else load_guide(Path(guidance))
         for module in (autoencoder, unet, guide):
             if module is not None:
                 module.to(device, memory_format=layout)  # type: ignore[call-overload]
@@ -164,6 +165,11 @@ class FittedAutoencoder:
     def _decode(self, z0: Tensor) -> Tensor:
         parameter = next(self.autoencoder.parameters())
         return (decode_raw(self.autoencoder, self.space.to_raw(z0).to(parameter)).to(z0) + 1) / 2
+
+
+def load_guide(path: Path) -> Any:
+    """The smaller autoencoder in ``path``: a diffusers folder, or a tiny one as its authors publish it."""
+    return load_tiny_autoencoder(path) if is_tiny(path) else load_autoencoder(path)
 
 
 def load_unet(folder: Path) -> Any:

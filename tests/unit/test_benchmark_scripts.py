@@ -6,11 +6,25 @@ import sys
 import pytest
 import torch
 
+from adapt_diffuse.autoencoder import autoencoder_folder
 from adapt_diffuse.benchmark import TASKS
+from adapt_diffuse.defaults import start_settings
 from adapt_diffuse.degradation import DEGRADATIONS
 from adapt_diffuse.images import centre_crop, read_photo
 from adapt_diffuse.schedule import vp_sigmas
-from benchmarks import cost, kinds, reconstructions, robustness, severity, starts, sweep_figures, table, transfer
+from benchmarks import (
+    autoencoders,
+    cost,
+    frontier,
+    kinds,
+    reconstructions,
+    robustness,
+    severity,
+    starts,
+    sweep_figures,
+    table,
+    transfer,
+)
 from tests.reference import ldm_alphas_cumprod
 
 SIGMAS = vp_sigmas(ldm_alphas_cumprod())
@@ -32,11 +46,12 @@ def run(files, photos, tmp_path, monkeypatch):
     return call
 
 
-def test_a_fixed_start_of_equal_cost_costs_the_same():
-    sigma_hat = torch.tensor([0.1, 0.3, 0.5, 0.9], dtype=torch.float64)
-    level = starts.level_of_equal_cost(sigma_hat, SIGMAS)
-    cost = starts.mean_steps(torch.tensor([level]), SIGMAS)
-    assert abs(cost - starts.mean_steps(sigma_hat, SIGMAS)) <= 0.5
+@pytest.mark.parametrize("solver", ["ldps", "default"])
+def test_a_fixed_start_of_equal_cost_costs_the_same(solver):
+    sigma_hat, settings = torch.tensor([0.1, 0.3, 0.5, 0.9], dtype=torch.float64), start_settings(solver)
+    level = starts.level_of_equal_cost(sigma_hat, SIGMAS, settings)
+    cost = starts.mean_steps(torch.tensor([level]), SIGMAS, settings)
+    assert abs(cost - starts.mean_steps(sigma_hat, SIGMAS, settings)) <= 0.75
 
 
 def test_every_start_has_a_row_and_its_own_severity(run):
@@ -49,6 +64,38 @@ def test_every_start_has_a_row_and_its_own_severity(run):
         assert moved == pytest.approx([factor * value for value in adaptive], rel=1e-6)
     assert sorted(photo["sigma_hat"] for photo in by_name["shuffled"]["photos"]) == pytest.approx(sorted(adaptive))
     assert by_name["times-2"]["denoiser_forwards"] > by_name["times-0.5"]["denoiser_forwards"]
+
+
+@pytest.mark.parametrize("task", ["gaussian-blur-varying", frontier.NONLINEAR])
+def test_the_frontier_has_a_point_for_every_method_and_density(run, tmp_path, task):
+    methods = "ae,flash-ldps,flash-latino,flash-diffpir,latino"
+    found = run(frontier, "--task", task, "--methods", methods, "--picture", tmp_path / "frontier.png")
+    rows = {row["case"]: row for row in found["rows"]}
+    assert list(rows) == [case.name for case in frontier.cases_for(task, methods.split(","))]
+    assert ("flash-latino 3" in rows) == (task != frontier.NONLINEAR)
+    assert rows["flash-diffpir 6"]["cost"] > rows["flash-diffpir 1"]["cost"] > rows["ae 0"]["cost"] > 0
+    reference = rows[frontier.REFERENCE]
+    assert reference["psnr_difference"] == [0, 0, 0]
+    for row in rows.values():
+        mean, low, high = row["psnr_difference"]
+        assert mean == pytest.approx(row["psnr"] - reference["psnr"], abs=1e-9)
+        assert low <= mean <= high
+    passes = {name: reference[name] for name in ("denoiser_forwards", "denoiser_backwards")}
+    assert passes["denoiser_forwards"] == passes["denoiser_backwards"] > 20
+    assert found["ratios"]["denoiser_forwards"] == 1
+    assert float(read_photo(tmp_path / "frontier.png").std()) > 0.02
+
+
+def test_autoencoders_are_compared_on_the_same_photos(files, photos, tmp_path, monkeypatch):
+    out, folder = tmp_path / "autoencoders.json", autoencoder_folder(files / "model")
+    arguments = ["--images", photos[0].parent, "--size", 24, "--model", files / "model", "--vaes", folder, "--out", out]
+    monkeypatch.setattr(sys, "argv", ["autoencoders", *(str(value) for value in arguments)])
+    autoencoders.main()
+    own, other = json.loads(out.read_text())
+    assert {**own, "autoencoder": folder.name} == other
+    errors = [own["errors"][f"{std:g}"] for std in autoencoders.STDS]
+    assert len(errors) == 4 and min(errors) > 0
+    assert -1 <= own["spearman"] <= 1
 
 
 def test_the_severity_report_separates_the_photo_from_its_damage(run):
