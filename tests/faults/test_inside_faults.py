@@ -29,7 +29,7 @@ def report() -> dict[str, Any]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_memory_that_ends_in_a_stage_is_survived_or_told(report: dict[str, Any], stage: str) -> None:
     found = report[stage]
-    assert found["convolutions"] > 4 and len(found["memory"]) == 6
+    assert found["convolutions"] > 4 and len(found["memory"]) == 3
     for kind, message in found["memory"]:
         # smaller pieces, the host's own advice (it then unloads its models), or a sentence of ours
         assert kind in ("nothing", "out of memory", "sentence")
@@ -49,7 +49,7 @@ def test_cancel_in_a_stage_is_never_lost(report: dict[str, Any], stage: str) -> 
 def test_after_a_fault_a_stage_gives_what_it_gave_before(report: dict[str, Any], stage: str) -> None:
     found = report[stage]
     assert found["same"]
-    assert found["after"] == [True] * 9
+    assert found["after"] == [True] * 6
     assert found["inference_mode"]
 
 
@@ -118,7 +118,7 @@ def test_a_cache_of_model_calls_works_or_is_refused(report: dict[str, Any], cach
         assert "EasyCache leaves out calls" in idle and "EasyCache leaves out calls" in busy
     else:
         assert idle == 0
-        assert 0 < busy < 100
+        assert busy == 0 if cache == "EasyCache" else 0 < busy < 100  # EasyCache finds no place in our own UNets
 
 
 @pytest.mark.parametrize("cache", ["EasyCache", "LazyCache"])
