@@ -18,3 +18,8 @@ for family in ${FAMILIES:-gaussian-blur missing-pixels camera-blur mixed}; do
         --steps "${STEPS:-1500}" --batch "${BATCH:-16}" --learning-rate 6e-4 --validate-every 250
 done
 python -m training.export --encoders "$out"/severity-*.safetensors
+
+estimator=$out/degradation-estimator.safetensors
+[ -e "$estimator" ] || # MORE: further folders of photos, of anything
+    python -m training.train_estimator --images "$photos" ${MORE:-} --out "$estimator" --examples "${EXAMPLES:-14080}"
+python -m training.export --estimator "$estimator"

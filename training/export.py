@@ -1,6 +1,7 @@
 """Put trained weights into ``weights/``: float16, without private metadata, and write the manifest.
 
     python -m training.export --vae runs/vae --prior runs/prior --encoders runs/severity-*.safetensors
+    python -m training.export --estimator runs/degradation-estimator.safetensors
 
 Parts that are not named stay as they are. ``manifest.json`` lists every file with its sha256, what it is, and the
 command that made it.
@@ -21,6 +22,7 @@ from adapt_diffuse.checkpoints import WEIGHTS as WEIGHTS_FILE
 from adapt_diffuse.checkpoints import read_safetensors, write_safetensors
 
 MODEL = WEIGHTS / MODEL_NAME
+ESTIMATOR = "degradation-estimator"
 
 WHAT = {
     "vae": (
@@ -37,6 +39,11 @@ WHAT = {
         "severity encoder, copy of the autoencoder's encoder with a log-sigma head",
         "python -m adapt_diffuse train-severity --images PHOTOS --out runs/{name} --family {family} --steps {steps} "
         "--learning-rate 6e-4 --validate-every 250",
+    ),
+    "estimator": (
+        "estimator of an unknown photo's degradation, for every autoencoder",
+        "python -m training.train_estimator --images PHOTOS FLOWERS --out runs/degradation-estimator.safetensors "
+        "--examples {steps}",
     ),
 }
 
@@ -59,10 +66,18 @@ def export_encoder(source: Path) -> None:
 
 
 def steps_of(path: Path) -> int | None:
-    """How many steps a severity encoder was trained for; None for other files."""
-    if not path.stem.startswith("severity"):
+    """How many steps a severity encoder was trained for, or on how many examples the estimator; None for others."""
+    if not path.stem.startswith(("severity", ESTIMATOR)):
         return None
-    return json.loads(read_safetensors(path)[1]["training"])["steps"]
+    training = json.loads(read_safetensors(path)[1]["training"])
+    return training["made" if path.stem == ESTIMATOR else "steps"]
+
+
+def part_of(path: Path) -> str:
+    """Which of WHAT a file of ``weights/`` is."""
+    if path.stem == ESTIMATOR:
+        return "estimator"
+    return "severity" if path.stem.startswith("severity") else path.parent.name
 
 
 def write_manifest() -> None:
@@ -70,8 +85,7 @@ def write_manifest() -> None:
     for path in sorted(p for p in WEIGHTS.rglob("*") if p.suffix in (".safetensors", ".json")):
         if path.name == "manifest.json":
             continue
-        part = "severity" if path.stem.startswith("severity") else path.parent.name
-        what, made_by = WHAT[part]
+        what, made_by = WHAT[part_of(path)]
         family = path.stem.removeprefix(f"severity-{MODEL_NAME}-")
         entries[path.relative_to(WEIGHTS).as_posix()] = {
             "sha256": sha256_of(path),
@@ -87,6 +101,7 @@ def main() -> None:
     parser.add_argument("--vae", type=Path, help="folder of the autoencoder")
     parser.add_argument("--prior", type=Path, help="folder with unet and scheduler")
     parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="severity encoders")
+    parser.add_argument("--estimator", type=Path, help="estimator of degradations")
     args = parser.parse_args()
     if args.vae:
         export_part(args.vae, MODEL / "vae")
@@ -96,6 +111,8 @@ def main() -> None:
         shutil.copyfile(args.prior / "scheduler/scheduler_config.json", MODEL / "scheduler/scheduler_config.json")
     for encoder in args.encoders:
         export_encoder(encoder)
+    if args.estimator:
+        export_encoder(args.estimator)
     write_manifest()
 
 

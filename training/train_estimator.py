@@ -29,7 +29,7 @@ from adapt_diffuse.estimate.damage import Damage
 from adapt_diffuse.estimate.network import DamageEstimator
 from adapt_diffuse.estimate.simulate import DamageRange
 from adapt_diffuse.estimate.statistics import BLOCK, Statistics
-from adapt_diffuse.estimate.training import Examples, calibrate, draw_examples, joined, loss_of, scores
+from adapt_diffuse.estimate.training import Examples, calibrate, draw_examples, joined, loss_of, mirrored, scores
 from adapt_diffuse.images import find_photos, open_image
 from adapt_diffuse.photo_crops import held_out
 
@@ -39,7 +39,7 @@ COARSE, REDUCED = 4, 1.3  # tables whose first entry is above this are of a qual
 CHUNK = 256  # examples in a file
 AT_ONCE = 16
 HELD_OUT = 10  # every tenth file is of held-out photos
-AVERAGE = 0.999
+AVERAGE = 0.998
 
 
 def read_reduced(path: Path, share: float) -> Tensor:
@@ -114,24 +114,31 @@ def read_chunk(path: Path) -> Examples:
 
 def make_examples(args: argparse.Namespace, folder: Path) -> tuple[Examples, Examples]:
     """The examples to train on and the held-out ones, made where they are not there yet."""
+    wanted = [folder / f"{index:05}.pt" for index in range(math.ceil(args.examples / CHUNK))]
+    if not all(path.is_file() for path in wanted):
+        make_missing(args, wanted)
+    chunks = [path for path in wanted if path.is_file()]
+    if len(chunks) < 2:
+        raise AdaptDiffuseError("Too few examples were made in that time: give more --minutes.")
+    learned = [read_chunk(path) for path in chunks if int(path.stem) % HELD_OUT]
+    return joined(learned), joined([read_chunk(path) for path in chunks if int(path.stem) % HELD_OUT == 0])
+
+
+def make_missing(args: argparse.Namespace, wanted: list[Path]) -> None:
+    """Write those files of examples that are not there, until the minutes are over."""
     paths = sorted(path for source in args.images for path in find_photos(source))
     generator = torch.Generator().manual_seed(args.seed)
     train, validation = (load_photos(part, generator) for part in held_out(paths))
-    begin, chunks = time.monotonic(), []
-    for index in range(math.ceil(args.examples / CHUNK)):
-        path = folder / f"{index:05}.pt"
-        if not path.is_file():
-            if time.monotonic() - begin > 60 * args.minutes:
-                break
-            # a generator of the chunk's own: one that was interrupted is made again as it would have been
-            own = torch.Generator().manual_seed(1_000_003 * (args.seed + 1) + index)
-            write_chunk(path, make_chunk(validation if index % HELD_OUT == 0 else train, own))
-            print(f"{(index + 1) * CHUNK} examples, {(time.monotonic() - begin) / 60:.1f} minutes", flush=True)
-        chunks.append(path)
-    if len(chunks) < 2:
-        raise AdaptDiffuseError("Too few examples were made in that time: give more --minutes.")
-    learned = [read_chunk(path) for index, path in enumerate(chunks) if index % HELD_OUT]
-    return joined(learned), joined([read_chunk(path) for path in chunks[::HELD_OUT]])
+    begin = time.monotonic()
+    for index, path in enumerate(wanted):
+        if path.is_file():
+            continue
+        if time.monotonic() - begin > 60 * args.minutes:
+            return
+        # a generator of the file's own: one that was interrupted is made again as it would have been
+        own = torch.Generator().manual_seed(1_000_003 * (args.seed + 1) + index)
+        write_chunk(path, make_chunk(validation if index % HELD_OUT == 0 else train, own))
+        print(f"{(index + 1) * CHUNK} examples, {(time.monotonic() - begin) / 60:.1f} minutes", flush=True)
 
 
 def train_network(args: argparse.Namespace, examples: Examples, judged: Examples) -> DamageEstimator:
@@ -145,14 +152,16 @@ def train_network(args: argparse.Namespace, examples: Examples, judged: Examples
     steps_in_epoch = len(examples) // args.batch
     generator = torch.Generator().manual_seed(args.seed)
     total, step = args.epochs * steps_in_epoch, 0
+    turned = mirrored(examples, torch.ones(len(examples), dtype=torch.bool))
+    seen = [(network.features(part.statistics), part.damage) for part in (examples, turned)]
     for epoch in range(args.epochs):
         order = torch.randperm(len(examples), generator=generator)
         for rows in order[: steps_in_epoch * args.batch].split(args.batch):
             rate = args.lr * min(1.0, (step + 1) / 100) * max(0.01, 0.5 * (1 + math.cos(math.pi * step / total)))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            batch = examples.select(rows)
-            loss = loss_of(network(batch.statistics), batch.damage)
+            features, damage = seen[int(torch.randint(2, (1,), generator=generator))]
+            loss = loss_of(network(features[rows]), damage.select(rows))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
@@ -171,10 +180,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders of photos")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--examples", type=int, default=40_000)
+    parser.add_argument("--examples", type=int, default=14_000)
     parser.add_argument("--minutes", type=float, default=math.inf, help="for making examples, at most; then training")
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--epochs", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)
     parser.add_argument("--seed", type=int, default=0)
@@ -188,7 +197,14 @@ def main() -> None:
     half = len(judged) // 2
     calibrate(network, judged.select(torch.arange(half)))
     found = scores(network, judged.select(torch.arange(half, len(judged))))
-    training = {"examples": len(examples), "epochs": args.epochs, "batch": args.batch, "learning_rate": args.lr}
+    made = len(examples) + len(judged)
+    training = {
+        "made": made,
+        "examples": len(examples),
+        "epochs": args.epochs,
+        "batch": args.batch,
+        "learning_rate": args.lr,
+    }
     notes = {"training": training, "ranges": asdict(DamageRange()), "validation": found}
     save_estimator(args.out, network, notes)
     print(json.dumps(found))

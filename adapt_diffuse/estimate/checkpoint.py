@@ -27,7 +27,7 @@ def save_estimator(path: str | Path, estimator: DamageEstimator, notes: dict[str
     for key, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
             raise AdaptDiffuseError(f"{key} of the estimator overflows float16: train it with a lower learning rate.")
-    network = json.dumps({"width": estimator.width, "hidden": estimator.hidden})
+    network = json.dumps({"hidden": estimator.hidden})
     described = {key: json.dumps(value) for key, value in notes.items()}
     write_safetensors(path, tensors, {"format": FORMAT, "network": network, **described})
 
@@ -45,16 +45,16 @@ def load_estimator(path: str | Path = BUNDLED) -> DamageEstimator:
         )
     try:
         network = json.loads(metadata["network"])
-        width, hidden = int(network["width"]), int(network["hidden"])
+        hidden = int(network["hidden"])
     except (KeyError, ValueError, TypeError) as error:
         raise AdaptDiffuseError(f"{path} has damaged metadata ({error}). Fetch or make it again.") from None
-    estimator = new_estimator(width, hidden)
+    estimator = new_estimator(hidden)
     load_state(estimator, tensors, str(path))
     return estimator.requires_grad_(False).eval()
 
 
-def new_estimator(width: int = 24, hidden: int = 128, seed: int = 0) -> DamageEstimator:
+def new_estimator(hidden: int = 256, seed: int = 0) -> DamageEstimator:
     """An untrained estimator, its weights drawn from ``seed`` without touching the global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return DamageEstimator(width, hidden)
+        return DamageEstimator(hidden)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -42,6 +42,14 @@ def draw_examples(photos: Tensor, ranges: DamageRange, generator: torch.Generato
     return Examples(statistics_of(torch.stack(cut)), damage)
 
 
+def mirrored(examples: Examples, chosen: Tensor) -> Examples:
+    """The examples with those of ``chosen`` (n,) bool as if their photos stood on their heads: motion turns too."""
+    spectra, damage = examples.statistics.spectra, examples.damage
+    turned = torch.where(chosen[:, None, None, None], spectra.flip(2).roll(1, 2), spectra)
+    angle = torch.where(chosen & (damage.length > 0), (180 - damage.angle) % 180, damage.angle)
+    return Examples(Statistics(turned, examples.statistics.numbers), replace(damage, angle=angle))
+
+
 def joined(parts: Sequence[Examples]) -> Examples:
     spectra = torch.cat([part.statistics.spectra for part in parts])
     numbers = torch.cat([part.statistics.numbers for part in parts])
@@ -59,7 +67,7 @@ def calibrate(estimator: DamageEstimator, examples: Examples) -> None:
     """Stretch the uncertainties so that on ``examples`` 68 % of the errors are within one standard deviation."""
     stretch = estimator.get_buffer("stretch")
     stretch.fill_(1.0)
-    found = scaled_errors(estimator(examples.statistics), examples.damage)
+    found = scaled_errors(estimator(estimator.features(examples.statistics)), examples.damage)
     for place, name in enumerate(STARTS):
         if len(found[name]):
             stretch[place] = found[name].abs().quantile(COVERED).clamp(0.25, 4.0)
@@ -78,7 +86,7 @@ def scaled_errors(readings: Readings, damage: Damage) -> dict[str, Tensor]:
 @torch.no_grad()
 def scores(estimator: DamageEstimator, examples: Examples) -> dict[str, float]:
     """The loss, the shares of right decisions, and the median absolute errors (in the numbers' own form)."""
-    readings, damage = estimator(examples.statistics), examples.damage
+    readings, damage = estimator(estimator.features(examples.statistics)), examples.damage
     found = {
         "loss": float(loss_of(readings, damage)),
         "blur right": float((readings.blur.argmax(1).cpu() == blur_kind(damage)).float().mean()),
