@@ -70,13 +70,13 @@ def test_frames_of_a_video_flicker_less_than_they_did(report: dict[str, Any]) ->
     found = report["video"]
     assert found["still, most"] == 0
     assert found["alone"] < 1e-5
-    assert found["video"] < found["input"] < 0.06
-    assert found["video"] < 0.9 * found["photos"]
+    assert max(found["video"], found["default"]) < found["input"] < 0.06
+    assert found["video"] < 0.7 * found["photos"]
 
 
 def test_the_last_touch_matches_colours_and_keeps_what_is_not_lost(report: dict[str, Any]) -> None:
     found = report["finish"]
-    assert found["residual True"] < 2e-3 < found["residual False"]
+    assert found["residual True"] < 0.3 * found["residual False"]
     for noise_std in (0.01, 0.05):
         kept, restored = found[f"keep {noise_std}"], found[f"restore {noise_std}"]
         assert kept[0] < 1e-6 < 0.01 < restored[0]
