@@ -21,7 +21,7 @@ def named() -> list[tuple[str, str]]:
     return [tuple(name.split("::")) for row in rows() for name in re.findall(r"`([^`]+)`", row["tests"])]  # type: ignore[misc]
 
 
-def tests_of(path: Path) -> set[str]:
+def functions_of(path: Path) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
 
@@ -29,11 +29,11 @@ def tests_of(path: Path) -> set[str]:
 def test_every_row_names_tests_that_exist() -> None:
     assert len(rows()) > 30
     assert all(re.findall(r"`[^`]+`", row["tests"]) for row in rows())
-    missing = [name for name in named() if name[1] not in tests_of(HERE.parent / name[0])]
+    missing = [name for name in named() if name[1] not in functions_of(HERE.parent / name[0])]
     assert missing == []
 
 
 def test_every_test_of_faults_is_in_the_table() -> None:
     known = set(named())
     files = [path for path in HERE.glob("test_*.py") if path.name != Path(__file__).name]
-    assert {(f"faults/{path.name}", test) for path in files for test in tests_of(path)} - known == set()
+    assert {(f"faults/{path.name}", test) for path in files for test in functions_of(path)} - known == set()
