@@ -10,15 +10,21 @@ from adapt_diffuse.autoencoder import autoencoder_folder
 from adapt_diffuse.benchmark import TASKS
 from adapt_diffuse.defaults import start_settings
 from adapt_diffuse.degradation import DEGRADATIONS
+from adapt_diffuse.estimate import Damage
+from adapt_diffuse.estimate.checkpoint import new_estimator
+from adapt_diffuse.estimate.estimate import estimate_of
+from adapt_diffuse.estimate.network import Gaussian, Readings
 from adapt_diffuse.images import centre_crop, read_photo
 from adapt_diffuse.schedule import vp_sigmas
 from benchmarks import (
     autoencoders,
     cost,
+    estimate,
     frontier,
     kinds,
     reconstructions,
     robustness,
+    scratches,
     severity,
     starts,
     sweep_figures,
@@ -231,3 +237,38 @@ def test_every_kind_of_damage_is_measured_and_drawn(files, photos, tmp_path, mon
     assert all(row["damaged"]["psnr"] > 0 for row in rows)
     assert capsys.readouterr().out.count("\n") == 2 + len(kinds.KINDS)
     assert read_photo(sheet).shape[2] > 20 * len(kinds.KINDS)
+
+
+def test_scratches_are_scored_on_photos_that_were_scratched(photos, tmp_path, monkeypatch):
+    out = tmp_path / "scratches.json"
+    arguments = ["--images", photos[0].parent, "--out", out, "--sheets", tmp_path / "sheets", "--sensitivity", 0.2, 0.9]
+    monkeypatch.setattr(sys, "argv", ["script", *(str(value) for value in arguments)])
+    scratches.main()
+    strict, keen = json.loads(out.read_text())
+    assert (strict["sensitivity"], keen["sensitivity"]) == (0.2, 0.9)
+    assert strict["recall"] <= keen["recall"] <= 1
+    assert strict["photos"] == len(photos) == len(list((tmp_path / "sheets").iterdir()))
+
+
+def test_estimates_are_scored_and_restored(run, monkeypatch, tmp_path):
+    small = new_estimator(hidden=8)
+    monkeypatch.setattr(estimate, "load_estimator", small.eval)
+    report = run(estimate, "--reduce", 1, "--restore", "--limit", 1)
+    assert set(report["psnr"]) == {"damaged", "none", "true", "estimated", "refined"}
+    assert report["numbers"]["noise"]["photos"] == 1
+    (row,) = report["photos"]
+    assert set(row) == {"photo", "estimate", "std", "length", "angle", "factor", "quality", "noise_std"}
+
+
+def test_the_error_of_an_angle_goes_round():
+    truth = Damage(*(torch.tensor([value]).double() for value in (0, 9, 178, 1, 100, 0.01)))
+    said = estimate_of(small_readings())
+    error, _ = estimate.numbers_of(truth, said)["angle"]
+    assert error == pytest.approx(2 + 45, abs=1e-3)
+
+
+def small_readings():
+    one = Gaussian(torch.zeros(1), torch.zeros(1))
+    direction = Gaussian(torch.tensor([[0.0, 1.0]]), torch.zeros(1, 1))
+    motion, none = torch.tensor([[0.0, 0.0, 9.0]]), torch.zeros(1, 4)
+    return Readings(motion, one, one, direction, none, torch.zeros(1), one, one)
