@@ -16,7 +16,7 @@ SOLVER_NAMES = ("default", *SOLVERS)
 # of the model's 1000; solvers that are not named walk all of them
 LEVELS = {"resample": 500}
 # solvers that fit the estimate itself take steps this dense, from this much noise
-PER_OCTAVE = 3.0
+PER_OCTAVE = 2.0
 NOISE_CORRECTION = 0.5
 
 

@@ -12,7 +12,7 @@ from ..adapt_diffuse.solvers import DCDP, LATINO, MPGD, FlowDPS, LatentDAPS, Lat
 from .solver_inputs import ALIASES, batch_input, decoder_inputs, sampler_of, sampler_output, step_size, wires_in
 from .wires import CATEGORY
 
-FEW = "For SamplerCustomAdvanced, with latent and sigmas from Start Time at 3 steps per octave."
+FEW = "For SamplerCustomAdvanced, with latent and sigmas from Start Time at 2 steps per octave."
 
 
 def trust_input() -> Any:

@@ -71,7 +71,7 @@ def per_octave_input() -> Any:
         step=0.5,
         round=0.01,
         optional=True,
-        tooltip="Steps in which the noise halves, where steps is 0; their number follows from the severity. 3 is right "
+        tooltip="Steps in which the noise halves, where steps is 0; their number follows from the severity. 2 is right "
         "for DiffPIR, LATINO and other solvers of few steps, 6 is finer and hardly better. 0 takes every level of the "
         "model, as LDPS, GML-DPS, PSLD and ReSample want it.",
     )

@@ -74,7 +74,7 @@ def add_solver(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per-octave",
         type=float,
-        help="steps in which the noise halves; 0 walks every level below the start, as the paper does; default: 3 for "
+        help="steps in which the noise halves; 0 walks every level below the start, as the paper does; default: 2 for "
         "latino, diffpir and others that fit the estimate itself, else 0",
     )
     parser.add_argument("--levels", type=int, help="levels of the model to walk; default: all, 500 for resample")
