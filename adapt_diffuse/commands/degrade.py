@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    _, degradation = options.degradation_of(args)
+    degradation = options.degradation_of(args)
     photos, failed = options.photos_of(args.photos, args.out)
     done = 0
     for index, (path, target) in enumerate(tqdm(photos, desc="degrade", leave=False)):

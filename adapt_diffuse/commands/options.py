@@ -12,7 +12,7 @@ from pathlib import Path
 from ..bundled import bundled_model
 from ..checkpoints import device_of
 from ..defaults import start_settings as defaults_of
-from ..degradation import Degradation, degradation_name, parse_degradation
+from ..degradation import Degradation, parse_degradation
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
 from ..images import find_photos
@@ -160,9 +160,9 @@ def say_failed(path: Path, error: AdaptDiffuseError) -> None:
     tqdm.write(f"adapt_diffuse: {sentence if str(path) in sentence else f'{path}: {sentence}'}", file=sys.stderr)
 
 
-def degradation_of(args: argparse.Namespace) -> tuple[str, Degradation]:
-    """The name and the operator of --degradation and --noise-std; several in turn are "mixed"."""
-    return degradation_name(args.degradation), parse_degradation(args.degradation, args.noise_std)
+def degradation_of(args: argparse.Namespace) -> Degradation:
+    """The operator of --degradation and --noise-std."""
+    return parse_degradation(args.degradation, args.noise_std)
 
 
 def load_prior(args: argparse.Namespace) -> DiffusersPrior:

@@ -6,13 +6,15 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..bundled import default_encoder
+from ..autoencoder import encode_raw
+from ..bundled import bundled_encoders, default_encoder
 from ..checkpoints import write_text
 from ..defaults import SOLVER_NAMES, make_solver
 from ..degradation import Degradation, Noise
@@ -20,10 +22,12 @@ from ..errors import AdaptDiffuseError
 from ..estimate import load_estimator
 from ..hosts.diffusers import DiffusersPrior
 from ..images import find_photos, write_image
+from ..latent_space import test_pattern
 from ..restore import Restoration
 from ..severity import SeverityModel
 from ..severity.calibration import calibrate
 from ..severity.calibration_photos import calibration_size, folder_views, sample_views
+from ..severity.choice import choose
 from ..solvers import Solver
 from ..words import describe_restoration
 from . import options
@@ -62,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     unknown = args.degradation == options.AUTO
     check_refine(args, unknown)
-    name, degradation = ("mixed", Noise(args.noise_std)) if unknown else options.degradation_of(args)
+    degradation = Noise(args.noise_std) if unknown else options.degradation_of(args)
+    if unknown and args.severity_encoder is None:
+        args.severity_encoder = default_encoder("mixed")
 
     def solver_for(damage: Degradation) -> Solver:
         return make_solver(args.solver, damage, eta=args.eta, gamma=args.gamma, through=args.through)
@@ -76,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     photos, failed = options.photos_of(args.photos, args.out)
     options.check_report(args.report, photos)
     prior = options.load_prior(args)
-    encoder = encoders(args, name, degradation, prior)
+    encoder = encoders(args, degradation, prior)
     recipe = Recipe(degradation, prior, solver, encoder, start, args.seed, args.max_side)
     jobs = [Job(index, path, target) for index, (path, target) in enumerate(photos)]
 
@@ -125,9 +131,11 @@ def finish(outcome: Outcome, sigmas: Tensor, degradation: Degradation) -> dict[s
 
 
 def encoders(
-    args: argparse.Namespace, name: str, degradation: Degradation, prior: DiffusersPrior
+    args: argparse.Namespace, degradation: Degradation, prior: DiffusersPrior
 ) -> Callable[[tuple[int, int]], SeverityModel]:
-    """The severity encoder for photos of a (height, width): the one of the options, or a calibration, made once.
+    """The severity encoder for photos of a (height, width): the one of the options, else the bundled one that fits.
+
+    Where none does, a calibration, made once for each size.
 
     Raises:
         AdaptDiffuseError: an encoder that cannot be used, or calibration photos beside one.
@@ -135,14 +143,23 @@ def encoders(
     if args.severity_encoder != WITHOUT:
         if args.calibration_photos is not None:
             raise AdaptDiffuseError("--calibration-photos goes with --severity-encoder none.")
-        encoder = options.load_encoder(args.severity_encoder or default_encoder(name), prior)
-        return lambda size: encoder
+        if args.severity_encoder is not None:
+            given = options.load_encoder(args.severity_encoder, prior)
+            return lambda size: given
     if args.calibration_photos is not None:
         find_photos(args.calibration_photos)  # a folder without any is said at once
+    with torch.no_grad():
+        latent = encode_raw(prior.autoencoder, test_pattern().to(prior.device) * 2 - 1)
     made: dict[tuple[int, int], SeverityModel] = {}
+    loaded = cache(partial(options.load_encoder, prior=prior))
 
     def calibrated(photo_size: tuple[int, int]) -> SeverityModel:
         size = calibration_size(degradation, *degradation.image_size(*photo_size))
+        bundled = None
+        if args.severity_encoder is None:
+            bundled = choose(bundled_encoders().values(), latent, degradation, torch.zeros(1, 3, *photo_size))
+        if bundled is not None:
+            return loaded(bundled)
         if size not in made:
             folder = args.calibration_photos
             views = sample_views(*size) if folder is None else folder_views(folder, *size)

@@ -93,7 +93,7 @@ def estimate_of(readings: Readings) -> Estimate:
         length_error=length * readings.log_length.std.double().clamp_max(LARGEST),
         angle_error=torch.rad2deg(off / 2).clamp_max(52.0),  # that of any angle at all
         quality_error=quality_error,
-        noise_error=level * readings.log_noise.std.double().clamp_max(LARGEST),
+        noise_error=torch.hypot(level * readings.log_noise.std.double().clamp_max(LARGEST), level.new_tensor(ROUNDING)),
     )
 
 

@@ -1,6 +1,5 @@
 """What ships in weights/: whole, small, and what it says it is."""
 
-from argparse import Namespace
 
 import pytest
 import torch
@@ -8,7 +7,6 @@ import torch
 from adapt_diffuse import bundled
 from adapt_diffuse.bundled import WEIGHTS, bundled_encoders, bundled_model, default_encoder, manifest, sha256_of
 from adapt_diffuse.commands.demo import demo_photo
-from adapt_diffuse.commands.options import degradation_of
 from adapt_diffuse.degradation import measure, parse_degradation
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
@@ -102,13 +100,3 @@ def test_a_degradation_takes_its_own_encoder_then_the_mixed_one_and_else_says_so
     write_encoder(mixed, "mixed")
     assert default_encoder("jpeg") == default_encoder("mixed") == mixed
     assert default_encoder("gaussian-blur") == blur
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [("jpeg:quality=20", "jpeg"), ("gaussian-blur:std=1|jpeg:quality=20", "mixed"), ("noise", "noise")],
-)
-def test_several_degradations_in_turn_are_mixed(text, name):
-    found, operator = degradation_of(Namespace(degradation=text, noise_std=0.05))
-    assert found == name
-    assert operator.noise_std == 0.05

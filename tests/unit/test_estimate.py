@@ -180,7 +180,9 @@ def test_readings_become_numbers_with_their_uncertainty():
     assert float(damage.length) == pytest.approx(8) and float(said.length_error) == pytest.approx(2)
     assert float(damage.angle) == pytest.approx(45) and float(said.angle_error) == pytest.approx(2.86, abs=0.01)
     assert float(damage.quality) == pytest.approx(50, abs=1e-4)
-    assert float(damage.noise_std) == pytest.approx(0.05) and float(said.noise_error) == pytest.approx(0.0054)
+    assert float(damage.noise_std) == pytest.approx(0.05) and float(said.noise_error) == pytest.approx(
+        math.hypot(0.0054, ROUNDING)
+    )
     nothing = estimate_of(readings(blur=torch.tensor([[9.0, 0.0, 0.0]]), factor=torch.tensor([[9.0, 0.0, 0.0, 0.0]]),
                                    jpeg=torch.tensor([-9.0]),
                                    log_noise=Gaussian(torch.tensor([-6.0]), torch.tensor([-2.0]))))  # fmt: skip
