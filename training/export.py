@@ -40,12 +40,27 @@ WHAT = {
         "python -m adapt_diffuse train-severity --images PHOTOS --out runs/{name} --family {family} --steps {steps} "
         "--learning-rate 6e-4 --validate-every 250",
     ),
+    "refiner": (
+        "severity encoder for the latents of {vae}, refines the VAE's own encoding of the damaged photo",
+        "python -m adapt_diffuse train-severity --vae {tiny}_encoder.safetensors --images PHOTOS --out runs/{name} "
+        "--family mixed --noise-std 0.1 --reuse 6 --learning-rate 8e-4 --validate-every 250 --steps {steps}{init}",
+    ),
     "estimator": (
         "estimator of an unknown photo's degradation, for every autoencoder",
         "python -m training.train_estimator --images PHOTOS FLOWERS --out runs/degradation-estimator.safetensors "
         "--examples {steps}",
     ),
 }
+
+
+# in the names of refiners: the tiny autoencoder that they were trained with, and whose latents they are for
+REFINED = {
+    "sd1": ("taesd", "Stable Diffusion 1.x and 2.x"),
+    "sdxl": ("taesdxl", "SDXL"),
+    "sd3": ("taesd3", "Stable Diffusion 3 and 3.5"),
+    "flux1": ("taef1", "Flux.1"),
+}
+FIRST = "sd1"  # the others begin with its weights
 
 
 def export_part(source: Path, target: Path) -> None:
@@ -77,7 +92,14 @@ def part_of(path: Path) -> str:
     """Which of WHAT a file of ``weights/`` is."""
     if path.stem == ESTIMATOR:
         return "estimator"
+    if refined_of(path) in REFINED:
+        return "refiner"
     return "severity" if path.stem.startswith("severity") else path.parent.name
+
+
+def refined_of(path: Path) -> str:
+    """``sd1`` of ``severity-sd1-mixed.safetensors``."""
+    return path.stem.removeprefix("severity-").partition("-")[0]
 
 
 def write_manifest() -> None:
@@ -87,11 +109,15 @@ def write_manifest() -> None:
             continue
         what, made_by = WHAT[part_of(path)]
         family = path.stem.removeprefix(f"severity-{MODEL_NAME}-")
+        tiny, vae = REFINED.get(refined_of(path), ("", ""))
+        init = "" if refined_of(path) == FIRST else f" --init runs/severity-{FIRST}-mixed.safetensors"
         entries[path.relative_to(WEIGHTS).as_posix()] = {
             "sha256": sha256_of(path),
             "bytes": path.stat().st_size,
-            "what": what,
-            "made_by": made_by.format(name=path.name, family=family, steps=steps_of(path)),
+            "what": what.format(vae=vae),
+            "made_by": made_by.format(
+                name=path.name, family=family, steps=steps_of(path), vae=vae, tiny=tiny, init=init
+            ),
         }
     (WEIGHTS / "manifest.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 
