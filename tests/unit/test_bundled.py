@@ -1,18 +1,28 @@
 """What ships in weights/: whole, small, and what it says it is."""
 
-
 import pytest
 import torch
 
 from adapt_diffuse import bundled
-from adapt_diffuse.bundled import WEIGHTS, bundled_encoders, bundled_model, default_encoder, manifest, sha256_of
+from adapt_diffuse.autoencoder import encode_raw
+from adapt_diffuse.bundled import (
+    MODEL_NAME,
+    WEIGHTS,
+    bundled_encoders,
+    bundled_model,
+    default_encoder,
+    manifest,
+    sha256_of,
+)
 from adapt_diffuse.commands.demo import demo_photo
 from adapt_diffuse.degradation import measure, parse_degradation
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.restore import generators_for
-from adapt_diffuse.severity import load_severity_encoder
+from adapt_diffuse.severity import SeverityRefiner, load_severity_encoder
+from adapt_diffuse.tiny_autoencoder import ENCODER, TINY, load_tiny_encoder
 from tests.command_line import call, names
+from tests.taesd import ABSENT, find_taesd
 from tests.unit.test_choice import write_encoder
 
 needs_model = pytest.mark.skipif(
@@ -34,7 +44,7 @@ def test_every_bundled_file_is_the_one_in_the_manifest():
 def test_the_bundled_weights_are_small_and_hold_nothing_executable():
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".txt"}
-    assert sum(path.stat().st_size for path in files) < 40 * 2**20
+    assert sum(path.stat().st_size for path in files) < 64 * 2**20
 
 
 @needs_model
@@ -49,9 +59,42 @@ def test_the_bundled_model_denoises():
     assert 0.3 < float(z0.std()) < 3  # the model's scale
 
 
+OWN = [name for name in bundled_encoders() if MODEL_NAME in name]
+OTHERS = {"sd1": "taesd", "sdxl": "taesdxl", "sd3": "taesd3", "flux1": "taef1"}
+
+
+@pytest.mark.parametrize("space", OTHERS)
+def test_an_encoder_for_another_models_latents_belongs_to_them(space):
+    path = bundled_encoders().get(f"severity-{space}-mixed")
+    if path is None:
+        pytest.skip(f"The severity encoder for the latents of {space} is absent.")
+    assert path.stat().st_size < 10_000_000
+    encoder = load_severity_encoder(path)
+    channels, scale, shift = TINY[OTHERS[space]]
+    assert isinstance(encoder, SeverityRefiner)
+    assert (encoder.space.channels, encoder.space.factor) == (channels, 8)
+    assert (encoder.space.scale, encoder.space.shift) == pytest.approx((scale, shift))
+    assert encoder.notes["family"]["name"] == "mixed"
+    assert encoder.notes["validation"]["sigma_ratio"] == pytest.approx(1, abs=0.15)
+    if (folder := find_taesd()) is None:
+        pytest.skip(ABSENT)
+    tiny = load_tiny_encoder(folder / f"{OTHERS[space]}{ENCODER}")
+
+    def encode(image):
+        return encoder.space.from_raw(encode_raw(tiny, image * 2 - 1))
+
+    photo = demo_photo()[:, :, 64:192, 64:192]
+    sigmas = []
+    for std in (0.5, 1.5, 3.0):
+        damaged = measure(photo, parse_degradation(f"gaussian-blur:std={std}", 0.02), generators_for(0, 1))
+        sigmas.append(float(encoder.predict(damaged, 1, encode).sigma_hat))
+    assert sigmas == sorted(sigmas)
+    assert sigmas[0] > 0.05 and sigmas[2] < 1.5
+
+
 @needs_model
 @needs_encoders
-@pytest.mark.parametrize("name", list(bundled_encoders()) or ["none"])
+@pytest.mark.parametrize("name", OWN or ["none"])
 def test_a_bundled_encoder_belongs_to_the_bundled_model(name):
     prior = DiffusersPrior.load(bundled_model())
     encoder = load_severity_encoder(bundled_encoders()[name])
