@@ -23,7 +23,7 @@ def test_every_encoder_gets_its_figures_and_some_photos_are_restored(files, phot
         ratios = [one["sigma_hat"] / one["error"] for one in row["rows"]]
         assert row["ratio"] == pytest.approx(sum(ratios) / 3)
         assert [("psnr" in one) for one in row["rows"]] == [True, False, False]
-        assert row["psnr"] == row["rows"][0]["psnr"] and row["calls"] > 10
+        assert row["psnr"] == row["rows"][0]["psnr"] and row["calls"] >= 2
     assert found["sample"]["latent_rmse"] == pytest.approx(found["photos"]["latent_rmse"])
     assert found["sample"]["sigma_hat"] != found["photos"]["sigma_hat"]
     assert capsys.readouterr().out.count("| random-inpainting |") == 3

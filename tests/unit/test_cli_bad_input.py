@@ -30,7 +30,7 @@ BAD = {
     "noise that is no number": (["{photo}"], ["--noise-std", "nan"], "noise_std must be between 0 and 1"),
     "unknown solver": (["{photo}"], ["--solver", "magic"], "Unknown solver 'magic'"),
     "negative steps": (["{photo}"], ["--steps=-1"], "--steps and --levels must be 0 or more"),
-    "step size nan": (["{photo}"], ["--eta", "nan"], "--eta must be a number from 0 on"),
+    "step size nan": (["{photo}"], ["--solver", "ldps", "--eta", "nan"], "--eta must be a number from 0 on"),
     "noise correction": (["{photo}"], ["--noise-correction", "0"], "--noise-correction must be above 0"),
     "no such model": (["{photo}"], ["--model", "{tmp}/nowhere"], "There is no model folder"),
     "model without parts": (["{photo}"], ["--model", "{tmp}/empty"], "is it a diffusers model folder?"),
