@@ -12,7 +12,6 @@ import math
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from .errors import AdaptDiffuseError
@@ -57,6 +56,8 @@ def check_search(sensitivity: float, width: int) -> None:
 
 
 def _mask(luminance: Plane, sensitivity: float, width: int) -> Plane:
+    from scipy import ndimage
+
     seed = HIGH + SPAN * (0.5 - sensitivity)
     found = np.zeros(luminance.shape, bool)
     for score in mark_scores(luminance, width):
@@ -66,6 +67,8 @@ def _mask(luminance: Plane, sensitivity: float, width: int) -> Plane:
 
 def mark_scores(luminance: Plane, width: int) -> list[Plane]:
     """How much each pixel of a luminance (H, W) looks like a light mark, and like a dark one; minus infinity: not."""
+    from scipy import ndimage
+
     smooth = ndimage.gaussian_filter(luminance, 0.6)
     surround = ndimage.median_filter(luminance, 2 * width + 5)
     texture, scores = _texture(luminance), []
@@ -82,6 +85,8 @@ def _log(answer: Plane) -> Plane:
 
 def _texture(luminance: Plane) -> Plane:
     """The part of the score that texture has: (H, W), high where the photo is smooth."""
+    from scipy import ndimage
+
     fine = np.abs(luminance - ndimage.gaussian_filter(luminance, 2.0))
     wide, narrow = ndimage.uniform_filter(fine, TEXTURE), ndimage.median_filter(fine, NARROW)
     return WEIGHTS[2] * _log(wide) + WEIGHTS[3] * _log(narrow)
@@ -117,6 +122,8 @@ def _moved(plane: Plane, distance: float, angle: float) -> Plane:
 
 def _hysteresis(score: Plane, low: float, high: float) -> NDArray[np.bool_]:
     """The connected parts of what is above ``low`` that hold a pixel above ``high``, and are not tiny."""
+    from scipy import ndimage
+
     labels, count = ndimage.label(score > low, np.ones((3, 3)))
     seeded = np.bincount(labels[score > high], minlength=count + 1) > 0
     large = np.bincount(labels.ravel(), minlength=count + 1) >= LEAST
