@@ -55,9 +55,11 @@ def test_a_photo_of_any_kind_keeps_its_size_and_is_the_plain_one(comfy: ComfySer
         assert len(found) == FRAMES.get(kind, 1), kind
         assert {photo.shape for photo in found} == {expected.shape}, kind
         if "one" not in kind:
-            assert expected.shape == (*SIZE, 3)
+            assert expected.shape == (*(SIZE[::-1] if kind.startswith("turned") else SIZE), 3)
         if not kind.startswith(("16 bit", "grey with", "transparent", "palette with")):  # which the host reads its way
-            assert float(np.abs(found[0] - expected).max()) < 2.5 / 255, kind
+            # readers of JPEG differ in how they enlarge its colours
+            tolerance = 8 if kind.endswith(".jpg") else 2.5
+            assert float(np.abs(found[0] - expected).max()) < tolerance / 255, kind
 
 
 def test_two_items_at_once_give_what_each_gives_alone(comfy: ComfyServer) -> None:

@@ -112,9 +112,9 @@ def mixed() -> dict[str, Any]:
         watched = host._replace(model=host.model.clone())
         watched.model.set_model_sampler_post_cfg_function(watch)
         options = {"steps": 0}
-        image, _, report = in_node(watched, y, text, "default", severity_encoder=Fixed(slice(0, 2)), **options)
+        image, _, report = in_node(watched, y, text, "ldps", severity_encoder=Fixed(slice(0, 2)), **options)
         alone = [
-            in_node(host, y[i : i + 1], text, "default", SEED + i, severity_encoder=Fixed(slice(i, i + 1)), **options)
+            in_node(host, y[i : i + 1], text, "ldps", SEED + i, severity_encoder=Fixed(slice(i, i + 1)), **options)
             for i in range(2)
         ]
     return {
@@ -308,10 +308,13 @@ def fidelity() -> dict[str, Any]:
         node, same = pack("nodes.restore").RestorePhoto, pack("adapt_diffuse.degradation").parse_degradation(text, 0.05)
         for dial in (0.0, 0.5, 1.0):
             image = node.execute(
-                y.movedim(1, -1), host.model, host.vae, same, "default", dial, SEED, encoder, steps=30
+                y.movedim(1, -1), host.model, host.vae, same, "ldps", dial, SEED, encoder, steps=30
             ).result[0]
             found["residual"].append(float(Measurement.of(y, degradation).residual_ratio(image.movedim(-1, 1))[0]))
         found["eta"] = [pack("adapt_diffuse.hosts.comfy_restore").dialled_solver("ldps", same, d).eta for d in (0, 0.5)]
+        found["trust"] = [
+            pack("adapt_diffuse.hosts.comfy_restore").dialled_solver("default", same, d).trust for d in (0, 1)
+        ]
         found["gamma"] = pack("adapt_diffuse.hosts.comfy_restore").dialled_solver("resample", same, 1).gamma
         try:
             pack("adapt_diffuse.hosts.comfy_restore").dialled_solver("ldps", same, 1.5)

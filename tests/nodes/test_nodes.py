@@ -21,6 +21,8 @@ NODES = {
     "AdaptDiffuseMissingPixels", "AdaptDiffuseApplyDegradation", "AdaptDiffuseEncodeSeverity",
     "AdaptDiffuseSetSeverity", "AdaptDiffuseStartTime", "AdaptDiffuseInvertToStart", "AdaptDiffuseLDPS",
     "AdaptDiffuseGMLDPS", "AdaptDiffusePSLD", "AdaptDiffuseReSample", "AdaptDiffuseDPS",
+    "AdaptDiffuseDiffPIR", "AdaptDiffuseLATINO", "AdaptDiffuseMPGD", "AdaptDiffuseFlowDPS", "AdaptDiffuseLatentDAPS",
+    "AdaptDiffuseDCDP",
     "AdaptDiffuseDecodeRestoration", "AdaptDiffuseMeasure", "AdaptDiffuseTrainSeverity",
     "AdaptDiffuseCalibrateSeverity", "AdaptDiffuseRestorePhoto",
 }  # fmt: skip

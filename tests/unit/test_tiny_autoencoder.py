@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import save_file
 
 from adapt_diffuse.autoencoder import decode_raw, encode_raw, latent_space_of
-from adapt_diffuse.checkpoints import read_safetensors
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.images import read_photo
 from adapt_diffuse.metrics import psnr
