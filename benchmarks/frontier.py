@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from adapt_diffuse.benchmark import TASKS, MethodSettings, damage, run_method
 from adapt_diffuse.checkpoints import write_text
@@ -25,7 +26,7 @@ from adapt_diffuse.defaults import start_settings
 from adapt_diffuse.start import StartSettings
 from adapt_diffuse.statistics import difference_interval
 from benchmarks.cost import pass_ratios
-from benchmarks.figures import COLOURS, DPI, METRICS
+from benchmarks.figures import COLOURS, DPI, GREY, METRICS
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 from benchmarks.sweep_figures import panels
 
@@ -124,9 +125,11 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
             name = method.removeprefix("flash-")
             points = sorted((row["cost"], row[score]) for row in rows if row["method"] == method)
             noise = method == name and name != "ae"
-            look = {"color": COLOURS[names.index(name) % len(COLOURS)], "marker": "x" if noise else "o"}
+            colour = GREY if name == "ae" else COLOURS[names.index(name) % len(COLOURS) - 1]
+            look = {"color": colour, "marker": "x" if noise else "o"}
             axis.plot(*zip(*points, strict=True), label=f"{name} from noise" if noise else name, **look)
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_xlabel("cost in denoiser forwards per photo")
         axis.set_ylabel(METRICS[score])
     axes[0].set_title(f"{rows[0]['task']}, {rows[0]['images']} photos", loc="left", fontsize=9)
