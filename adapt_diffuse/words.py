@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .degradation import (
+    LOSING,
     CameraBlur,
     Degradation,
     Downscale,
@@ -14,12 +15,8 @@ from .degradation import (
     Jpeg,
     LearnedBlur,
     LowResolution,
-    Marks,
-    MissingBox,
-    MissingPixels,
     MotionBlur,
     Noise,
-    RandomMissingPixels,
 )
 from .restore import Restoration
 
@@ -28,7 +25,7 @@ GRADES = ((0.15, "barely"), (0.3, "mildly"), (0.5, "clearly"), (0.8, "heavily"))
 DAMAGED = "damaged"
 KINDS = (
     ((GaussianBlur, MotionBlur, CameraBlur, LearnedBlur), "blurred"),
-    ((MissingPixels, RandomMissingPixels, MissingBox, Marks), "incomplete"),
+    (LOSING, "incomplete"),
     ((Fading,), "faded"),
     ((FilmDamage,), "worn"),
     ((Downscale, LowResolution), "coarse"),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..degradation import (
+    LOSING,
     CameraBlur,
     Chain,
     Degradation,
@@ -23,11 +24,8 @@ from ..degradation import (
     GaussianBlur,
     Jpeg,
     LowResolution,
-    MissingBox,
-    MissingPixels,
     MotionBlur,
     Noise,
-    RandomMissingPixels,
     family_from_json,
     family_to_json,
     noise_levels,
@@ -38,7 +36,6 @@ from ..latent_space import TOLERANCE, LatentSpace
 from .checkpoint import FORMAT, read_notes
 
 MIXED = "mixed"
-LOSING = (MissingPixels, RandomMissingPixels, MissingBox)
 # the family of an operator, and the number that is its strength; a camera's shake has none
 STRENGTHS: tuple[tuple[type, str, str], ...] = (
     (GaussianBlur, "gaussian-blur", "std"),
