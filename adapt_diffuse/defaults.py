@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .degradation import LOSING, Degradation, LinearDegradation
+from .degradation import LOSING, Degradation, LinearDegradation, Noise
 from .errors import AdaptDiffuseError
 from .guidance import Through
 from .solvers import SOLVERS, Solver
@@ -18,6 +18,7 @@ LEVELS = {"resample": 500}
 # solvers that fit the estimate itself take steps this dense, from this much noise
 PER_OCTAVE = 2.0
 NOISE_CORRECTION = 0.5
+BENT = 5  # iterations of DiffPIR where damage is not linear, and a line search goes less far
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ def kind_of(degradation: Degradation) -> str:
 def default_solver(degradation: Degradation) -> str:
     """The name of the solver that restores best for its cost (benchmarks/README.md, the frontier).
 
-    LATINO where the photo's damage is linear; lost pixels and other damage want the gradient of DiffPIR.
+    LATINO where the photo's damage is linear; lost pixels, noise alone and other damage want the gradient of DiffPIR.
     """
-    direct = isinstance(degradation, LinearDegradation) and kind_of(degradation) == "blur"
+    direct = isinstance(degradation, LinearDegradation) and not isinstance(degradation, (*LOSING, Noise))
     return "latino" if direct else "diffpir"
 
 
@@ -94,6 +95,8 @@ def make_solver(
     kind = default_solver(degradation) if name == "default" else name
     solver: Any = SOLVERS[kind]()
     numbers: dict[str, Any] = {"through": through} if "through" in fields_of(solver) else {}
+    if kind == "diffpir" and not isinstance(degradation, LinearDegradation):
+        numbers["iterations"] = BENT
     if tuned := TUNED.get((kind, kind_of(degradation))):
         strength = tuned.flash if flash else tuned.from_noise
         numbers |= {"eta": strength, "gamma": tuned.gamma} if "eta" in fields_of(solver) else {"gamma": strength}
