@@ -103,7 +103,7 @@ class LATINONode(io.ComfyNode):
             "LATINO",
             "LATINO (guided solver)",
             "Decodes, puts the photo's part right in pixels, and encodes again: no gradient at all, so it runs in the "
-            "memory of a plain generation, with every model. The best choice for blur, downscaling and noise; not for "
+            "memory of a plain generation, with every model. The best choice for blur and downscaling; not for "
             "JPEG, camera blur and fading.",
             ["gradient free", "low memory", "LCM"],
             [

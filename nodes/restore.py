@@ -74,7 +74,7 @@ class RestorePhoto(io.ComfyNode):
                     "solver",
                     options=[name for name in SOLVER_NAMES if name != "dps"],
                     default="default",
-                    tooltip="default chooses by the damage: latino for blur, downscaling and noise, diffpir for "
+                    tooltip="default chooses by the damage: latino for blur and downscaling, diffpir for "
                     "everything else; both take a handful of steps. ldps, gml-dps and psld take many small ones; "
                     "resample follows the photo closely, and is slow. All work with every model, quantised and "
                     "offloaded ones too; latino and psld are not for JPEG, camera blur and fading.",
