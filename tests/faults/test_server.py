@@ -16,7 +16,8 @@ from tests.graph import ENCODER, Graph, pixels
 from tests.models import draw_photos, drawn_photo
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
-FRAMES = {"animated.png": 3, "animated.webp": 3, "pages.tif": 3}
+# how many photos the host reads of a file: of pages, some hosts read the first
+FRAMES = {"animated.png": {3}, "animated.webp": {3}, "pages.tif": {1, 3}}
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -52,7 +53,7 @@ def test_a_photo_of_any_kind_keeps_its_size_and_is_the_plain_one(comfy: ComfySer
     for kind, (odd, plain) in nodes.items():
         found = [pixels(comfy, entry) for entry in outputs[odd]["images"]]
         (expected,) = [pixels(comfy, entry) for entry in outputs[plain]["images"]]
-        assert len(found) == FRAMES.get(kind, 1), kind
+        assert len(found) in FRAMES.get(kind, {1}), kind
         assert {photo.shape for photo in found} == {expected.shape}, kind
         if "one" not in kind:
             assert expected.shape == (*(SIZE[::-1] if kind.startswith("turned") else SIZE), 3)
