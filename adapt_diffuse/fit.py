@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .degradation import noise_levels
+from .degradation.base import dot
 from .measurement import Measurement
 from .prior import LatentPrior, over_image
 
@@ -63,19 +64,19 @@ def fit_latent(
     enough = noise_floor(measurement) ** 2 * measurement.count() if discrepancy else torch.zeros(len(anchor))
     w, z = over_image(weight, anchor), anchor
     residual, descent = slope(prior, measurement, z)
-    direction, bend = descent, _dot(descent, descent) / _dot(residual, residual).clamp_min(TINY)
+    direction, bend = descent, dot(descent, descent) / dot(residual, residual).clamp_min(TINY)
     for left in range(iterations - 1, -1, -1):
         trial = 1 / (bend + w).clamp_min(TINY)
         change = (residual - measurement.residual(prior.guide.decode(z + trial * direction))) / trial
-        bend = _dot(change, change) / _dot(direction, direction).clamp_min(TINY)
-        fall = _dot(residual, change) - w * _dot(z - anchor, direction)
-        length = fall / ((bend + w) * _dot(direction, direction)).clamp_min(TINY)
+        bend = dot(change, change) / dot(direction, direction).clamp_min(TINY)
+        fall = dot(residual, change) - w * dot(z - anchor, direction)
+        length = fall / ((bend + w) * dot(direction, direction)).clamp_min(TINY)
         length = torch.minimum(length.clamp_min(0), REACH * trial)
-        z = z + torch.where(_dot(residual, residual) > over_image(enough, residual), length, 0) * direction
+        z = z + torch.where(dot(residual, residual) > over_image(enough, residual), length, 0) * direction
         if left:
             residual, pull = slope(prior, measurement, z)
             last, descent = descent, pull - w * (z - anchor)
-            turn = _dot(descent, descent - last) / _dot(last, last).clamp_min(TINY)
+            turn = dot(descent, descent - last) / dot(last, last).clamp_min(TINY)
             direction = descent + turn.clamp_min(0) * direction
     return z
 
@@ -86,12 +87,7 @@ def curvature(prior: LatentPrior, measurement: Measurement, z: Tensor, residual:
     Args:
         residual: at z.
     """
-    size = _dot(direction, direction).clamp_min(TINY)
-    length = _dot(residual, residual) / size  # where a linear model of slope d would be fitted
+    size = dot(direction, direction).clamp_min(TINY)
+    length = dot(residual, residual) / size  # where a linear model of slope d would be fitted
     change = (residual - measurement.residual(prior.guide.decode(z + length * direction))) / length.clamp_min(TINY)
-    return _dot(change, change) / size
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product per image, (B, 1, 1, 1)."""
-    return (a * b).flatten(1).sum(1).reshape(-1, 1, 1, 1)
+    return dot(change, change) / size

@@ -175,3 +175,8 @@ def in_float(image: Tensor) -> Tensor:
 def per_image(values: Tensor, indices: Tensor) -> Tensor:
     """The rows ``indices`` of an operator's parameter, which is shared by the batch when it has one row."""
     return values if len(values) == 1 else values[indices.to(values.device)]
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """The inner product of each image of (B, C, H, W), as (B, 1, 1, 1)."""
+    return (a * b).flatten(1).sum(1).reshape(-1, 1, 1, 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import Degradation, LinearDegradation, ProximalDegradation, in_float, parameter
+from .base import Degradation, LinearDegradation, ProximalDegradation, dot, in_float, parameter
 from .chain import LinearChain, PerImage
 from .noise import Noise
 
@@ -110,22 +110,17 @@ def conjugate_gradients(
     ``tolerance |b|`` does not move any more.
     """
     x, r, p = torch.zeros_like(b), b, b
-    rr = _dot(r, r)
+    rr = dot(r, r)
     enough, look = tolerance**2 * rr, 1 if b.device.type == "cpu" else LOOK
     for iteration in range(iterations):
         if iteration % look == 0 and not bool((rr > enough).any()):
             break
         q = apply(p)
-        curvature = _dot(p, q)
+        curvature = dot(p, q)
         moving = (rr > enough) & (curvature > 0)
         step = torch.where(moving, rr / torch.where(moving, curvature, 1), 0)
         x, r = x + step * p, r - step * q
-        smaller = _dot(r, r)
+        smaller = dot(r, r)
         p = r + torch.where(moving, smaller / torch.where(moving, rr, 1), 0) * p
         rr = smaller
     return x
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """(B, 1, 1, 1): the inner product of each image."""
-    return (a * b).flatten(1).sum(1).reshape(-1, 1, 1, 1)
