@@ -153,7 +153,7 @@ def encoders(
     made: dict[tuple[int, int], SeverityModel] = {}
     loaded = cache(partial(options.load_encoder, prior=prior))
 
-    def calibrated(photo_size: tuple[int, int]) -> SeverityModel:
+    def fitting(photo_size: tuple[int, int]) -> SeverityModel:
         size = calibration_size(degradation, *degradation.image_size(*photo_size))
         bundled = None
         if args.severity_encoder is None:
@@ -166,7 +166,7 @@ def encoders(
             made[size] = calibrate(views.to(prior.device), degradation, prior.encode, prior.multiple)
         return made[size]
 
-    return calibrated
+    return fitting
 
 
 def report_row(result: Restoration, place: int = 0) -> dict[str, Any]:
