@@ -68,7 +68,7 @@ def test_without_an_encoder_the_one_that_fits_is_taken_and_named(report: dict[st
 
 def test_frames_of_a_video_flicker_less_than_they_did(report: dict[str, Any]) -> None:
     found = report["video"]
-    assert found["still, most"] == 0
+    assert found["still, most"] < 1e-5  # rows of a batch round differently on some processors
     assert found["alone"] < 1e-5
     assert max(found["video"], found["default"]) < found["input"] < 0.06
     assert found["video"] < 0.7 * found["photos"]
