@@ -8,7 +8,7 @@ from .chain import Chain, PerImage, chain
 from .families import FAMILIES, Family, family_from_json, family_to_json
 from .film import Fading, FilmDamage, Marks
 from .jpeg import Jpeg
-from .missing import LOSING, MissingBox, MissingPixels, RandomMissingPixels, random_mask
+from .missing import LOSING, MissingBox, MissingPixels, RandomMissingPixels, ScalableMask, random_mask
 from .motion import MotionBlur
 from .noise import Noise
 from .resize import Downscale, LowResolution
@@ -37,6 +37,7 @@ __all__ = [
     "Noise",
     "PerImage",
     "RandomMissingPixels",
+    "ScalableMask",
     "chain",
     "degradation_name",
     "family_from_json",

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..errors import AdaptDiffuseError
 from .base import Dense, Generators, Pixelwise, SameSize, check_noise_std, in_float, parameter, per_image
 from .defects import draw_marks, marks_mask
-from .missing import MASK_SEED, MissingPixels, SizedMask
+from .missing import MASK_SEED, MissingPixels, ScalableMask, SizedMask
 
 TOE = 0.02  # below about this, gamma is nearly a straight line: a power's slope at black has no bound
 MAX_GAMMA = 5.0
@@ -151,12 +151,12 @@ class FilmDamage(SameSize, Pixelwise):
     Lost pixels carry no information, as in ``MissingPixels``. Not linear: fading adds a grey veil.
 
     Args:
-        lost: scratches and dust: random ones (``Marks``), or a mask's (``MissingPixels``).
+        lost: scratches and dust: random ones (``Marks``), or a mask's.
         fading: see ``Fading.of``.
         noise_std: grain, standard deviation on [0, 1] images, after fading.
     """
 
-    def __init__(self, lost: Marks | MissingPixels, fading: Fading, noise_std: float = 0.0):
+    def __init__(self, lost: Marks | MissingPixels | ScalableMask, fading: Fading, noise_std: float = 0.0):
         self.lost, self.fading, self.noise_std = lost, fading, check_noise_std(noise_std)
 
     def __call__(self, image: Tensor) -> Tensor:

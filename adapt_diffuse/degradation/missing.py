@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
+from ..images import fitted_size
 from .base import Generators, Pixelwise, SameSize, check_noise_std, per_image, rand
 
 MAX_DROP = 0.99
@@ -181,6 +183,33 @@ class MissingBox(SizedMask, SameSize, Pixelwise):
         return box_mask(height, width, [(top, left, self.height, self.width)])
 
     def select(self, indices: Tensor) -> MissingBox:
+        return self
+
+
+class ScalableMask(SizedMask, SameSize, Pixelwise):
+    """A user's mask that follows its photo where that is made smaller: a pixel of which any part was lost is lost.
+
+    Args:
+        kept: (1, 1, H, W), anything above 0.5 is kept.
+        noise_std: standard deviation of the noise on the kept pixels of [0, 1] images.
+
+    Raises:
+        AdaptDiffuseError: a mask without a kept pixel, or, when it is used, a photo of other proportions or larger.
+    """
+
+    def __init__(self, kept: Tensor, noise_std: float = 0.0):
+        self.whole = MissingPixels(kept, noise_std)
+        self.noise_std = self.whole.noise_std
+        self._sized = {(kept.shape[2], kept.shape[3]): self.whole}
+
+    def mask(self, height: int, width: int) -> Tensor:
+        full = self.whole.mask
+        if fitted_size(full.shape[2], full.shape[3], max(height, width)) != (height, width):
+            return full  # which then says that it does not have the photo's size
+        lost = F.interpolate((~full).float(), (height, width), mode="bilinear", antialias=True)
+        return (lost < 1e-6).float()
+
+    def select(self, indices: Tensor) -> ScalableMask:
         return self
 
 

@@ -14,7 +14,7 @@ from .camera import CameraBlur
 from .chain import chain
 from .film import Fading, FilmDamage, Marks
 from .jpeg import Jpeg
-from .missing import MissingBox, MissingPixels, RandomMissingPixels
+from .missing import MissingBox, RandomMissingPixels, ScalableMask
 from .motion import MotionBlur
 from .noise import Noise
 from .resize import Downscale
@@ -64,12 +64,12 @@ def _missing_box(
     return MissingBox(side[0], side[1], place[0], place[1], _whole("seed of missing-box", seed), noise_std)
 
 
-def _mask(noise_std: float, file: str = "") -> MissingPixels:
+def _mask(noise_std: float, file: str = "") -> ScalableMask:
     from ..images import read_mask
 
     if not file:
         raise AdaptDiffuseError("The degradation mask needs a file: mask:file=MASK.png (white is lost, black is kept).")
-    return MissingPixels(1 - read_mask(Path(file)), noise_std)
+    return ScalableMask(1 - read_mask(Path(file)), noise_std)
 
 
 def _film_damage(

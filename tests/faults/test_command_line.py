@@ -91,6 +91,23 @@ def test_max_side_makes_large_photos_smaller_and_leaves_the_others(
     assert restore(files, photos[0].parent, "--out", tmp_path / "out", "--max-side", -1, steps=1) == 2
 
 
+def test_the_mask_of_a_photo_that_is_made_smaller_is_made_smaller_with_it(
+    files: Path, tmp_path: Path, capsys: Any
+) -> None:
+    photo = drawn_photo(3, 60, 90)
+    lost = np.zeros((60, 90), np.uint8)
+    lost[20:33, 40:61] = lost[50, 70] = 255
+    Image.fromarray(np.where(lost[..., None] > 0, 255, photo).astype(np.uint8)).save(tmp_path / "torn.png")
+    Image.fromarray(lost).save(tmp_path / "mask.png")
+    options = ["--degradation", f"mask:file={tmp_path / 'mask.png'}", "--noise-std", 0.01]
+    assert restore(files, tmp_path / "torn.png", "--out", tmp_path / "out", "--max-side", 45, *options, steps=1) == 0
+    assert read_photo(tmp_path / "out" / "torn.png").shape == (1, 3, 30, 45)
+    assert restore(files, tmp_path / "torn.png", "--out", tmp_path / "out", *options, steps=1) == 0
+    Image.fromarray(photo[:50]).save(tmp_path / "other.png")
+    assert restore(files, tmp_path / "other.png", "--out", tmp_path / "out", "--max-side", 45, *options, steps=1) == 2
+    one_sentence(capsys, "other.png", "The mask is 90 x 60", "the photo is 45 x 25")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_pixels_that_are_no_numbers_are_one_sentence(files: Path, tmp_path: Path, capsys: Any, value: float) -> None:
     values = np.full((8, 8), 0.5, np.float32)

@@ -20,6 +20,7 @@ from adapt_diffuse.degradation import (
     MissingBox,
     MissingPixels,
     RandomMissingPixels,
+    ScalableMask,
     randn,
 )
 from adapt_diffuse.degradation.families import MissingPixelsFamily
@@ -179,6 +180,20 @@ def test_a_drawn_box_is_anywhere_in_the_photo():
         assert len(rows) == 4 and rows.max() - rows.min() == columns.max() - columns.min() == 1
         places.add((int(rows.min()), int(columns.min())))
     assert places == {(top, left) for top in range(3) for left in range(4)}
+
+
+@pytest.mark.parametrize("size", [(20, 30), (8, 12), (13, 20)])
+def test_a_mask_is_made_smaller_with_its_photo_and_loses_whatever_was_touched(size):
+    kept = torch.ones(1, 1, 40, 60)
+    kept[..., 10:17, 20:31] = kept[..., 33, 50] = 0
+    mask = ScalableMask(kept)
+    lost = mask.observed(torch.ones(1, 1, *size)) == 0
+    assert torch.equal(mask.observed(torch.ones(1, 1, 40, 60)), kept)
+    touched = F.adaptive_max_pool2d(1 - kept, size) > 0
+    around = F.max_pool2d(touched.float(), 3, 1, 1) > 0
+    assert bool((lost | ~touched).all()) and bool((around | ~lost).all())
+    with pytest.raises(AdaptDiffuseError, match="The mask is 60 x 40"):
+        mask(torch.ones(1, 3, 20, 31))
 
 
 def test_lost_pixels_lose_all_channels():
