@@ -101,6 +101,7 @@ def test_masks_that_lose_nothing_work_and_those_that_cannot_be_are_sentences(rep
     assert "keeps no pixel at all" in said["everything"]
     assert "keeps no pixel at all" in said["nan"]
     assert "The mask is 64 x 64 (1 of them) but the photo is 32 x 32" in said["other size"]
+    assert "marks nothing as lost, so paint over the damage" in said["other size"]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
