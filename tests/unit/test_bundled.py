@@ -1,5 +1,7 @@
 """What ships in weights/: whole, small, and what it says it is."""
 
+import re
+
 import pytest
 import torch
 
@@ -18,10 +20,12 @@ from adapt_diffuse.commands.demo import demo_photo
 from adapt_diffuse.degradation import measure, parse_degradation
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
+from adapt_diffuse.images import read_photo, write_image
+from adapt_diffuse.metrics import psnr
 from adapt_diffuse.restore import generators_for
 from adapt_diffuse.severity import SeverityRefiner, load_severity_encoder
 from adapt_diffuse.tiny_autoencoder import ENCODER, TINY, load_tiny_encoder
-from tests.command_line import call, names
+from tests.command_line import call, names, strict_json
 from tests.taesd import ABSENT, find_taesd
 from tests.unit.test_choice import write_encoder
 
@@ -125,6 +129,26 @@ def test_the_demo_writes_its_three_pictures(tmp_path, capsys):
     assert call("demo", "--out", tmp_path, "--steps", 2, "--device", "cpu") == 0
     assert names(tmp_path) == ["before-after.png", "damaged.png", "restored.png"]
     assert "PSNR" in capsys.readouterr().out
+
+
+@needs_model
+@needs_encoders
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_a_photo_of_unknown_damage_is_restored_by_the_command_line(tmp_path, capsys, rounds):
+    write_image(tmp_path / "good" / "flower.png", demo_photo())
+    damage = ["--degradation", "gaussian-blur:std=2", "--noise-std", 0.03, "--seed", 3]
+    assert call("degrade", tmp_path / "good", "--out", tmp_path / "bad", *damage) == 0
+    (tmp_path / "bad" / "broken.png").write_text("no photo")
+    report = tmp_path / "report.json"
+    options = ["--degradation", "auto", "--refine", rounds, "--report", report, "--device", "cpu"]
+    assert call("restore", tmp_path / "bad", "--out", tmp_path / "out", *options) == 2  # for the broken one
+    (row,) = strict_json(report)
+    std = re.match(r"blurred with std ([\d.]+) ", row["estimate"])
+    assert std is not None and float(std.group(1)) == pytest.approx(2, abs=0.35)
+    told = capsys.readouterr()
+    assert row["estimate"] in told.out and "broken.png" in told.err
+    bad, out = (read_photo(tmp_path / folder / "flower.png") for folder in ("bad", "out"))
+    assert float(psnr(out, demo_photo())) > float(psnr(bad, demo_photo())) + 2
 
 
 def test_a_degradation_takes_its_own_encoder_then_the_mixed_one_and_else_says_so(tmp_path, monkeypatch):
