@@ -87,6 +87,7 @@ class MethodSettings:
         start: of a solver's name.
         pixel_prior: a diffusion model of pixels, for "dps".
         image_model: a restoration network, for "swinir".
+        through: what gradients pass; None is the denoiser, as published, and for "default" the decoder.
     """
 
     eta: float | None = None
@@ -94,6 +95,7 @@ class MethodSettings:
     start: Callable[[str], StartSettings] = start_settings
     pixel_prior: DiffusersPrior | None = None
     image_model: ImageModel | None = None
+    through: Through | None = None
 
 
 def check_method(method: str, settings: MethodSettings, has_encoder: bool) -> None:
@@ -139,7 +141,7 @@ def run_method(
     solver, start = None, StartSettings()
     if method not in WITHOUT_DIFFUSION:
         name = method.removeprefix("flash-")
-        through: Through = "decoder" if name == "default" else "denoiser"  # the others' rows are as published
+        through: Through = settings.through or ("decoder" if name == "default" else "denoiser")
         solver = make_solver(name, photos.degradation, flash, settings.eta, settings.gamma, through)
         start = settings.start(name)
     generators = generators_for(seed + NOISE_SEED, len(photos.truth))

@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-model", type=Path, help="file of a network that spandrel knows, for the method swinir")
     options.add_model(parser)
     options.add_solver(parser)
+    options.add_through(parser, default=None)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,7 +86,7 @@ def load_settings(args: argparse.Namespace) -> MethodSettings:
     start = partial(options.start_settings, args)
     pixel_prior = DiffusersPrior.load(args.pixel_model, device_of(args.device)) if args.pixel_model else None
     image_model = ImageModel.load(args.image_model, device_of(args.device)) if args.image_model else None
-    return MethodSettings(args.eta, args.gamma, start, pixel_prior, image_model)
+    return MethodSettings(args.eta, args.gamma, start, pixel_prior, image_model, args.through)
 
 
 def spread(paths: list[Path], limit: int | None) -> list[Path]:

@@ -58,12 +58,14 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tile", type=int, default=0, help="side of the decoder's tiles in pixels; 0 fits the memory")
 
 
-def add_through(parser: argparse.ArgumentParser) -> None:
+def add_through(parser: argparse.ArgumentParser, default: str | None = "decoder") -> None:
+    """Add --through; ``default`` None leaves it to the caller."""
     parser.add_argument(
         "--through",
         choices=("decoder", "denoiser"),
-        default="decoder",
-        help="what gradients pass: the decoder alone (half the cost), or the denoiser too (as published)",
+        default=default,
+        help="what gradients pass: the decoder alone (half the cost), or the denoiser too (as published)"
+        + ("" if default else "; default: the denoiser, for the method default the decoder"),
     )
 
 

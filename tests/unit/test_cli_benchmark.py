@@ -72,6 +72,14 @@ def test_a_benchmark_is_reproducible(files, photos, tmp_path):
         assert results[0][key] == pytest.approx(results[1][key], rel=1e-4)
 
 
+@pytest.mark.parametrize(("through", "backwards"), [("decoder", 0), ("denoiser", 1), (None, 1)])
+def test_what_gradients_pass_can_be_chosen_for_the_published_solvers(files, photos, tmp_path, through, backwards):
+    options = ["--task", "gaussian-blur-fixed", "--methods", "flash-ldps", *(["--through", through] if through else [])]
+    assert benchmark(files, photos, tmp_path / "results.json", *options) == 0
+    row = strict_json(tmp_path / "results.json")[1]
+    assert row["denoiser_backwards"] == backwards * row["denoiser_forwards"] and row["denoiser_forwards"] > 0
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
