@@ -63,6 +63,22 @@ def test_a_photo_of_any_kind_keeps_its_size_and_is_the_plain_one(comfy: ComfySer
             assert float(np.abs(found[0] - expected).max()) < tolerance / 255, kind
 
 
+def test_a_folder_of_photos_of_different_sizes_gives_each_as_alone(comfy: ComfyServer) -> None:
+    folder = comfy.base / "input" / "album"
+    folder.mkdir()
+    for index, size in enumerate([(24, 32), (40, 24), (17, 19)]):
+        Image.fromarray(drawn_photo(index, *size)).save(folder / f"{index}.png")
+    together = Graph()
+    node = one_box(together, together.add("LoadImageDataSetFromFolder", folder="album")[0])
+    found = {photo.shape: photo for photo in shown(comfy, together, node)}
+    assert set(found) == {(24, 32, 3), (40, 24, 3), (17, 19, 3)}
+    for index, photo in enumerate(found[shape] for shape in [(24, 32, 3), (40, 24, 3), (17, 19, 3)]):
+        Image.open(folder / f"{index}.png").save(comfy.base / "input" / f"album-{index}.png")
+        alone = Graph()
+        (expected,) = shown(comfy, alone, one_box(alone, alone.photo(f"album-{index}.png")))
+        assert np.array_equal(photo, expected)
+
+
 def test_two_items_at_once_give_what_each_gives_alone(comfy: ComfyServer) -> None:
     Image.fromarray(drawn_photo(5, 32, 32)).save(comfy.base / "input" / "both.png")
     draw_photos(comfy.base / "input" / "to learn from", 3, 40, 40)
