@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import AdaptDiffuseError
 from .base import Dense, SameSize, check_noise_std, per_image
-from .separable import Spectra
+from .separable import Separable, Spectra
 
 MAX_STD = 50.0
 TRUNCATE = 6.0  # kernels end at six standard deviations, as in the paper's 61 x 61 kernel for std up to 5
@@ -77,7 +77,7 @@ def index_select_adjoint(spread: Tensor, axis: int, source: Tensor, size: int) -
     return spread.new_zeros(shape).index_add(axis, source, spread)
 
 
-class GaussianBlur(Dense, SameSize):
+class GaussianBlur(Separable, Dense, SameSize):
     """Gaussian blur with reflected borders; equals the paper's 61 x 61 kernel for std up to 5.
 
     Args:
@@ -94,7 +94,7 @@ class GaussianBlur(Dense, SameSize):
         if not bool(((self.std >= 0) & (self.std <= MAX_STD)).all()):
             raise AdaptDiffuseError(f"The blur's std must be between 0 and {MAX_STD:g} pixels, not {std}.")
         self._taps = gaussian_taps(self.std)
-        self._spectra = Spectra(partial(axis_matrices, self._taps))
+        self.spectra = Spectra(partial(axis_matrices, self._taps))
 
     def __call__(self, image: Tensor) -> Tensor:
         taps = self._taps.to(image)
@@ -103,9 +103,6 @@ class GaussianBlur(Dense, SameSize):
     def adjoint(self, y: Tensor) -> Tensor:
         taps = self._taps.to(y)
         return filter_axis_adjoint(filter_axis_adjoint(y, taps, 3), taps, 2)
-
-    def prox(self, x0: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        return x0 + self._spectra.correction(y - self(x0), (x0.shape[2], x0.shape[3]), weight)
 
     def select(self, indices: Tensor) -> GaussianBlur:
         return GaussianBlur(per_image(self.std, indices), self.noise_std)

@@ -11,6 +11,7 @@ from ..errors import AdaptDiffuseError
 from .base import Degradation, LinearDegradation, ProximalDegradation, dot, in_float, parameter
 from .chain import LinearChain, PerImage
 from .noise import Noise
+from .separable import Separable
 
 MAX_WEIGHT = 1e12
 TOLERANCE = 1e-4  # far below the rounding of an 8-bit photo, at half the iterations of 1e-6
@@ -73,8 +74,8 @@ def _solve(
         parts = zip(operator.degradations, x0.split(1), y.split(1), weights.split(1), strict=True)
         return torch.cat([_solve(*part, tolerance, iterations) for part in parts])
     seen, weight = operator.observed(y), weights.to(x0).reshape(-1, 1, 1, 1)
-    spectra = getattr(operator, "_spectra", None)
-    if isinstance(operator, ProximalDegradation) and (spectra is None or spectra.quick(x0.shape[2:])):
+    slow = isinstance(operator, Separable) and not operator.closed_form_is_quick(x0.shape[2], x0.shape[3])
+    if isinstance(operator, ProximalDegradation) and not slow:
         return operator.prox(x0, seen, weight)
     linear = require_linear(operator)
     pull = linear.adjoint(linear.observed(seen - linear(x0)))

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import AdaptDiffuseError
 from .base import Dense, SameSize, check_noise_std, in_float, parameter, per_image, whole
 from .blur import index_select_adjoint, reflect_index
-from .separable import Spectra
+from .separable import Separable, Spectra
 
 Filter = Literal["bicubic", "area"]
 FILTERS = get_args(Filter)
@@ -62,7 +62,7 @@ def _strided(image: Tensor, factor: int, taps: Tensor, axis: int, convolve: Call
     return rearrange(out, "(b c) 1 h w -> b c h w", b=len(image))
 
 
-class Downscale(Dense):
+class Downscale(Separable, Dense):
     """A photo made smaller by a whole factor; sides that it does not divide are rounded up.
 
     The measurement is smaller than the image. In the interior it equals ``torch.nn.functional.interpolate`` with
@@ -82,7 +82,7 @@ class Downscale(Dense):
         self.factor, self.filter = int(whole(checked, "The downscale factor")), _checked(filter)
         self.noise_std = check_noise_std(noise_std)
         self._taps = reduction_taps(self.factor, self.filter)
-        self._spectra = Spectra(partial(_reduction, self.factor, self.filter))
+        self.spectra = Spectra(partial(_reduction, self.factor, self.filter))
 
     def __call__(self, image: Tensor) -> Tensor:
         return reduce_axis(reduce_axis(image, self.factor, self._taps, 2), self.factor, self._taps, 3)
@@ -91,10 +91,12 @@ class Downscale(Dense):
         return reduce_axis_adjoint(reduce_axis_adjoint(y, self.factor, self._taps, 3), self.factor, self._taps, 2)
 
     def prox(self, x0: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        residual = y - self(x0)
         if self.filter == "area":  # A A^T = I / factor^2
-            return x0 + self.adjoint(residual / (weight + self.factor**-2))
-        return x0 + self._spectra.correction(residual, (x0.shape[2], x0.shape[3]), weight)
+            return x0 + self.adjoint((y - self(x0)) / (weight + self.factor**-2))
+        return super().prox(x0, y, weight)
+
+    def closed_form_is_quick(self, height: int, width: int) -> bool:
+        return self.filter == "area" or super().closed_form_is_quick(height, width)
 
     def select(self, indices: Tensor) -> Downscale:
         return self
@@ -108,7 +110,7 @@ class Downscale(Dense):
         return F.interpolate(in_float(y), size, mode="bicubic", align_corners=False).to(y.dtype)
 
 
-class LowResolution(Dense, SameSize):
+class LowResolution(Separable, Dense, SameSize):
     """A photo made smaller and enlarged to its size again (bicubic): what it had of detail is gone.
 
     Args:
@@ -122,7 +124,7 @@ class LowResolution(Dense, SameSize):
         self.factor, self.filter = whole(checked, "The downscale factor"), _checked(filter)
         self.noise_std = check_noise_std(noise_std)
         self._sized: dict[int, Tensor] = {}
-        self._spectra = Spectra(partial(_each_down_and_up, self.factor, self.filter))
+        self.spectra = Spectra(partial(_each_down_and_up, self.factor, self.filter))
 
     def _matrices(self, like: Tensor, axis: int) -> Tensor:
         """(1 or B, n, n): what happens along an axis of n pixels."""
@@ -141,9 +143,6 @@ class LowResolution(Dense, SameSize):
     def adjoint(self, y: Tensor) -> Tensor:
         down, right = self._matrices(y, 2), self._matrices(y, 3)
         return down[:, None].mT @ y @ right[:, None]
-
-    def prox(self, x0: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        return x0 + self._spectra.correction(y - self(x0), (x0.shape[2], x0.shape[3]), weight)
 
     def select(self, indices: Tensor) -> LowResolution:
         return LowResolution(per_image(self.factor, indices), self.filter, self.noise_std)

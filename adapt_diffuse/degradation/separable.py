@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -50,10 +51,6 @@ class Spectra:
     matrices: Callable[[int], Tensor]
     _known: dict[tuple[int, torch.dtype, torch.device], Axis] = field(default_factory=dict)
 
-    def quick(self, size: Sequence[int]) -> bool:
-        """Whether the decompositions for images of ``size`` take seconds; their time grows with the cube of a side."""
-        return max(size) <= LONGEST
-
     def axis(self, size: int, like: Tensor) -> Axis:
         key = (size, like.dtype, like.device)
         if key not in self._known:
@@ -76,3 +73,19 @@ class Spectra:
         gain = torch.where(told, s / torch.where(told, s**2 + weight, 1), 0)
         inner = gain * (down.u[:, None].mT @ residual @ right.u[:, None])
         return down.v[:, None] @ inner @ right.v[:, None].mT
+
+
+class Separable(ABC):
+    """Mixin of the operators with ``spectra``: their proximal step by singular values."""
+
+    spectra: Spectra
+
+    @abstractmethod
+    def __call__(self, image: Tensor) -> Tensor: ...
+
+    def prox(self, x0: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        return x0 + self.spectra.correction(y - self(x0), (x0.shape[2], x0.shape[3]), weight)
+
+    def closed_form_is_quick(self, height: int, width: int) -> bool:
+        """Whether the decompositions for an image take seconds; their time grows with the cube of a side."""
+        return max(height, width) <= LONGEST
