@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 
-from ..adapt_diffuse.degradation.prox import require_linear
+from ..adapt_diffuse.degradation.base import require_linear
 from ..adapt_diffuse.solvers import DCDP, LATINO, MPGD, FlowDPS, LatentDAPS, LatentDiffPIR
 from .solver_inputs import ALIASES, batch_input, decoder_inputs, sampler_of, sampler_output, step_size, wires_in
 from .wires import CATEGORY
@@ -80,20 +79,9 @@ class DiffPIRNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        image: torch.Tensor,
-        degradation: Any,
-        vae: Any,
-        trust: float,
-        churn: float,
-        iterations: int,
-        latent: dict[str, Any] | None = None,
-        guidance_vae: Any = None,
-        tile: int = 0,
-    ) -> io.NodeOutput:
+    def execute(cls, trust: float, churn: float, iterations: int, **wires: Any) -> io.NodeOutput:
         solver = LatentDiffPIR(trust, churn, iterations)
-        return sampler_of(solver, image, degradation, vae, latent, guidance_vae, tile)
+        return sampler_of(solver, **wires)
 
 
 class LATINONode(io.ComfyNode):
@@ -121,20 +109,9 @@ class LATINONode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        image: torch.Tensor,
-        degradation: Any,
-        vae: Any,
-        trust: float,
-        churn: float,
-        correct: bool,
-        latent: dict[str, Any] | None = None,
-        guidance_vae: Any = None,
-        tile: int = 0,
-    ) -> io.NodeOutput:
-        require_linear(degradation)
-        return sampler_of(LATINO(trust, churn, correct), image, degradation, vae, latent, guidance_vae, tile)
+    def execute(cls, trust: float, churn: float, correct: bool, **wires: Any) -> io.NodeOutput:
+        require_linear(wires["degradation"], "LATINO")
+        return sampler_of(LATINO(trust, churn, correct), **wires)
 
 
 class MPGDNode(io.ComfyNode):
@@ -150,18 +127,8 @@ class MPGDNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        image: torch.Tensor,
-        degradation: Any,
-        vae: Any,
-        eta: float,
-        churn: float,
-        latent: dict[str, Any] | None = None,
-        guidance_vae: Any = None,
-        tile: int = 0,
-    ) -> io.NodeOutput:
-        return sampler_of(MPGD(eta, churn), image, degradation, vae, latent, guidance_vae, tile)
+    def execute(cls, eta: float, churn: float, **wires: Any) -> io.NodeOutput:
+        return sampler_of(MPGD(eta, churn), **wires)
 
 
 class FlowDPSNode(io.ComfyNode):
@@ -182,18 +149,8 @@ class FlowDPSNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        image: torch.Tensor,
-        degradation: Any,
-        vae: Any,
-        eta: float,
-        iterations: int,
-        latent: dict[str, Any] | None = None,
-        guidance_vae: Any = None,
-        tile: int = 0,
-    ) -> io.NodeOutput:
-        return sampler_of(FlowDPS(eta, iterations), image, degradation, vae, latent, guidance_vae, tile)
+    def execute(cls, eta: float, iterations: int, **wires: Any) -> io.NodeOutput:
+        return sampler_of(FlowDPS(eta, iterations), **wires)
 
 
 class LatentDAPSNode(io.ComfyNode):
@@ -232,19 +189,8 @@ class LatentDAPSNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        image: torch.Tensor,
-        degradation: Any,
-        vae: Any,
-        ode_steps: int,
-        iterations: int,
-        rate: float,
-        latent: dict[str, Any] | None = None,
-        guidance_vae: Any = None,
-        tile: int = 0,
-    ) -> io.NodeOutput:
-        return sampler_of(LatentDAPS(ode_steps, iterations, rate), image, degradation, vae, latent, guidance_vae, tile)
+    def execute(cls, ode_steps: int, iterations: int, rate: float, **wires: Any) -> io.NodeOutput:
+        return sampler_of(LatentDAPS(ode_steps, iterations, rate), **wires)
 
 
 class DCDPNode(io.ComfyNode):
@@ -267,15 +213,5 @@ class DCDPNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        image: torch.Tensor,
-        degradation: Any,
-        vae: Any,
-        iterations: int,
-        churn: float,
-        latent: dict[str, Any] | None = None,
-        guidance_vae: Any = None,
-        tile: int = 0,
-    ) -> io.NodeOutput:
-        return sampler_of(DCDP(iterations, churn), image, degradation, vae, latent, guidance_vae, tile)
+    def execute(cls, iterations: int, churn: float, **wires: Any) -> io.NodeOutput:
+        return sampler_of(DCDP(iterations, churn), **wires)

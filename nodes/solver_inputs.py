@@ -110,7 +110,10 @@ def sampler_of(
     guidance_vae: Any = None,
     tile: int = 0,
 ) -> io.NodeOutput:
-    """The SAMPLER that runs ``solver`` on the photos of ``image`` that ``latent`` belongs to (all, without one)."""
+    """The SAMPLER that runs ``solver`` on the photos of ``image`` that ``latent`` belongs to (all, without one).
+
+    The other arguments are what ``wires_in``, ``batch_input`` and ``decoder_inputs`` bring into a node.
+    """
     indices = (latent or {}).get("batch_index")
     with torch.inference_mode(False):
         measurement = Measurement.of(restorable_photo(image, degradation, vae.device), degradation)

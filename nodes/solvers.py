@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 
+from ..adapt_diffuse.degradation.base import require_linear
 from ..adapt_diffuse.solvers import DPS, GMLDPS, LDPS, PSLD, ReSample
-from ..adapt_diffuse.solvers.psld import linear
 from .solver_inputs import (
     ALIASES,
     batch_input,
@@ -46,20 +45,9 @@ class LDPSNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        image: torch.Tensor,
-        degradation: Any,
-        vae: Any,
-        eta: float,
-        through: str,
-        normalise: bool,
-        latent: dict[str, Any] | None = None,
-        guidance_vae: Any = None,
-        tile: int = 0,
-    ) -> io.NodeOutput:
+    def execute(cls, eta: float, through: str, normalise: bool, **wires: Any) -> io.NodeOutput:
         solver = LDPS(eta, through, normalise)  # type: ignore[arg-type]
-        return sampler_of(solver, image, degradation, vae, latent, guidance_vae, tile)
+        return sampler_of(solver, **wires)
 
 
 class GMLDPSNode(io.ComfyNode):
@@ -96,21 +84,9 @@ class GMLDPSNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        image: torch.Tensor,
-        degradation: Any,
-        vae: Any,
-        eta: float,
-        gamma: float,
-        through: str,
-        normalise: bool,
-        latent: dict[str, Any] | None = None,
-        guidance_vae: Any = None,
-        tile: int = 0,
-    ) -> io.NodeOutput:
+    def execute(cls, eta: float, gamma: float, through: str, normalise: bool, **wires: Any) -> io.NodeOutput:
         solver = GMLDPS(eta, gamma, through, normalise)  # type: ignore[arg-type]
-        return sampler_of(solver, image, degradation, vae, latent, guidance_vae, tile)
+        return sampler_of(solver, **wires)
 
 
 class PSLDNode(io.ComfyNode):
@@ -146,22 +122,10 @@ class PSLDNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        image: torch.Tensor,
-        degradation: Any,
-        vae: Any,
-        eta: float,
-        gamma: float,
-        through: str,
-        normalise: bool,
-        latent: dict[str, Any] | None = None,
-        guidance_vae: Any = None,
-        tile: int = 0,
-    ) -> io.NodeOutput:
-        linear(degradation)  # refuse now, not after the first step
+    def execute(cls, eta: float, gamma: float, through: str, normalise: bool, **wires: Any) -> io.NodeOutput:
+        require_linear(wires["degradation"], "PSLD")  # refuse now, not after the first step
         solver = PSLD(eta, gamma, through, normalise)  # type: ignore[arg-type]
-        return sampler_of(solver, image, degradation, vae, latent, guidance_vae, tile)
+        return sampler_of(solver, **wires)
 
 
 class ReSampleNode(io.ComfyNode):
@@ -235,21 +199,10 @@ class ReSampleNode(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        image: torch.Tensor,
-        degradation: Any,
-        vae: Any,
-        gamma: float,
-        proximal: float,
-        every: int,
-        iterations: int,
-        eta_ddim: float,
-        latent: dict[str, Any] | None = None,
-        guidance_vae: Any = None,
-        tile: int = 0,
+        cls, gamma: float, proximal: float, every: int, iterations: int, eta_ddim: float, **wires: Any
     ) -> io.NodeOutput:
         solver = ReSample(gamma, proximal, every, iterations, eta_ddim=eta_ddim)
-        return sampler_of(solver, image, degradation, vae, latent, guidance_vae, tile)
+        return sampler_of(solver, **wires)
 
 
 class DPSNode(io.ComfyNode):
@@ -272,14 +225,5 @@ class DPSNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls,
-        image: torch.Tensor,
-        degradation: Any,
-        vae: Any,
-        eta: float,
-        through: str,
-        normalise: bool,
-        latent: dict[str, Any] | None = None,
-    ) -> io.NodeOutput:
-        return sampler_of(DPS(eta, through, normalise), image, degradation, vae, latent)  # type: ignore[arg-type]
+    def execute(cls, eta: float, through: str, normalise: bool, **wires: Any) -> io.NodeOutput:
+        return sampler_of(DPS(eta, through, normalise), **wires)  # type: ignore[arg-type]

@@ -139,6 +139,16 @@ def noise_levels(degradation: Degradation, count: int) -> Tensor:
     return levels.expand(count)
 
 
+def require_linear(degradation: Degradation, who: str) -> LinearDegradation:
+    """The degradation, made sure to be linear for ``who`` needs that. Raises AdaptDiffuseError where it is not."""
+    if not isinstance(degradation, LinearDegradation):
+        raise AdaptDiffuseError(
+            f"{who} works with linear degradations only (noise, blur, missing pixels, downscaling). Take DiffPIR or "
+            "LDPS here."
+        )
+    return degradation
+
+
 def check_noise_std(noise_std: float) -> float:
     """``noise_std`` as it is, or an AdaptDiffuseError where it is no standard deviation on [0, 1] images."""
     if not 0 <= noise_std <= 1:

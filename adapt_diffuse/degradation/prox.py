@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import Degradation, LinearDegradation, ProximalDegradation, dot, in_float, parameter
+from .base import Degradation, ProximalDegradation, dot, in_float, parameter, require_linear
 from .chain import LinearChain, PerImage
 from .noise import Noise
 from .separable import Separable
@@ -77,7 +77,7 @@ def _solve(
     slow = isinstance(operator, Separable) and not operator.closed_form_is_quick(x0.shape[2], x0.shape[3])
     if isinstance(operator, ProximalDegradation) and not slow:
         return operator.prox(x0, seen, weight)
-    linear = require_linear(operator)
+    linear = require_linear(operator, "A proximal step")
     pull = linear.adjoint(linear.observed(seen - linear(x0)))
     return x0 + conjugate_gradients(
         lambda d: linear.adjoint(linear.observed(linear(d))) + weight * d, pull, tolerance, iterations
@@ -90,16 +90,6 @@ def _without_noise(degradation: Degradation) -> Degradation:
         return degradation
     parts = tuple(part for part in degradation.parts if not isinstance(part, Noise)) or degradation.parts[-1:]
     return parts[0] if len(parts) == 1 else LinearChain(parts, degradation.noise_std)
-
-
-def require_linear(degradation: Degradation) -> LinearDegradation:
-    """The degradation, made sure to be linear. Raises AdaptDiffuseError where it is not."""
-    if not isinstance(degradation, LinearDegradation):
-        raise AdaptDiffuseError(
-            "A proximal step is for linear degradations only (noise, blur, missing pixels, downscaling): take LDPS or "
-            "ReSample here."
-        )
-    return degradation
 
 
 def conjugate_gradients(

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..degradation import Degradation, LinearDegradation
-from ..errors import AdaptDiffuseError
+from ..degradation.base import require_linear
 from ..guidance import Through, safe_norm
 from ..measurement import Measurement
 from ..prior import LatentPrior
@@ -37,15 +36,6 @@ class PSLD(GuidedSolver):
 
 def glued(image: Tensor, measurement: Measurement) -> Tensor:
     """``A^T y + (I - A^T A) image``, (B, 3, H, W) on [0, 1]; padding beyond the photo stays as it is."""
-    correction = linear(measurement.degradation).adjoint(measurement.residual(image))
+    correction = require_linear(measurement.degradation, "PSLD").adjoint(measurement.residual(image))
     extra = (image.shape[3] - correction.shape[3], image.shape[2] - correction.shape[2])
     return image + F.pad(correction, (0, extra[0], 0, extra[1]))
-
-
-def linear(degradation: Degradation) -> LinearDegradation:
-    """The degradation, made sure to be linear. Raises AdaptDiffuseError where it is not."""
-    if not isinstance(degradation, LinearDegradation):
-        raise AdaptDiffuseError(
-            "PSLD works with linear degradations only (blur, missing pixels, downscaling). Take LDPS or ReSample here."
-        )
-    return degradation

@@ -255,7 +255,7 @@ def taking_images() -> dict[str, Callable[[torch.Tensor], Any]]:
     return {
         "Encode Severity": lambda x: pack("nodes.severity").EncodeSeverity.execute(x, vae, encoder()),
         "Restore Photo": restored,
-        "LDPS": lambda x: solvers.LDPSNode.execute(x, blur(), vae, 1.0, "decoder", True),
+        "LDPS": lambda x: solvers.LDPSNode.execute(1.0, "decoder", True, image=x, degradation=blur(), vae=vae),
         "Apply Degradation": lambda x: pack("nodes.degradation").ApplyDegradation.execute(x, blur(), 0),
         "Calibrate Severity": lambda x: pack("nodes.calibrate").CalibrateSeverity.execute(model, vae, blur(), x),
         "Decode Restoration": lambda x: pack("nodes.decode").DecodeRestoration.execute(

@@ -84,7 +84,7 @@ def sampler_node(solver: Any, image: torch.Tensor, degradation: Any, vae: Any, l
         numbers.pop("churn")
     name = NODES.get(type(solver), f"{type(solver).__name__}Node")
     node = getattr(pack("nodes.solvers"), name, None) or getattr(pack("nodes.quick_solvers"), name)
-    return node.execute(image, degradation, vae, **numbers, latent=latent).result[0]
+    return node.execute(image=image, degradation=degradation, vae=vae, **numbers, latent=latent).result[0]
 
 
 def sampled(model: Any, conditioning: Any, sampler: Any, sigmas: torch.Tensor, latent: Any) -> torch.Tensor:
