@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .degradation import LOSING, Degradation, LinearDegradation, Noise
+from .degradation import Degradation, LinearDegradation, Noise, loses_pixels, steps_of
 from .errors import AdaptDiffuseError
 from .guidance import Through
 from .solvers import SOLVERS, Solver
@@ -56,17 +56,29 @@ TUNED: dict[tuple[str, str], Tuned] = {
 
 
 def kind_of(degradation: Degradation) -> str:
-    """Which row of numbers holds: "missing" where pixels are lost, "blur" for every other degradation."""
-    return "missing" if isinstance(degradation, LOSING) else "blur"
+    """Which row of numbers holds: "missing" where pixels are unobserved, "blur" for every other degradation.
+
+    The photos of a batch share their numbers, those of "blur" unless all of them lose pixels: the steps of "missing"
+    are larger, and would diverge on the others.
+    """
+    return "missing" if all(loses_pixels(steps) for steps in steps_of(degradation)) else "blur"
 
 
 def default_solver(degradation: Degradation) -> str:
     """The name of the solver that restores best for its cost (benchmarks/README.md, the frontier).
 
     LATINO where the photo's damage is linear; lost pixels, noise alone and other damage want the gradient of DiffPIR.
+
+    The photos of a batch share their solver: LATINO only where each of them would get it alone, else DiffPIR, which
+    restores after every kind of damage. Photos that want different solvers are restored best in batches of their own.
     """
-    direct = isinstance(degradation, LinearDegradation) and not isinstance(degradation, (*LOSING, Noise))
-    return "latino" if direct else "diffpir"
+    return "latino" if all(_direct(steps) for steps in steps_of(degradation)) else "diffpir"
+
+
+def _direct(steps: tuple[Degradation, ...]) -> bool:
+    """Whether the damage of one photo is undone by a proximal step in pixels."""
+    linear = all(isinstance(step, LinearDegradation) for step in steps)
+    return linear and not loses_pixels(steps) and not isinstance(steps[-1], Noise)
 
 
 def make_solver(

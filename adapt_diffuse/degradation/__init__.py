@@ -4,7 +4,7 @@ from .base import Degradation, LinearDegradation, measure, noise_levels, randn
 from .bkse import LearnedBlur
 from .blur import GaussianBlur
 from .camera import CameraBlur
-from .chain import Chain, PerImage, chain
+from .chain import Chain, PerImage, chain, for_each
 from .families import FAMILIES, Family, family_from_json, family_to_json
 from .film import Fading, FilmDamage, Marks
 from .jpeg import Jpeg
@@ -13,6 +13,7 @@ from .motion import MotionBlur
 from .noise import Noise
 from .resize import Downscale, LowResolution
 from .spec import DEGRADATIONS, degradation_name, parse_degradation
+from .steps import loses_pixels, steps_of
 
 __all__ = [
     "DEGRADATIONS",
@@ -42,9 +43,12 @@ __all__ = [
     "degradation_name",
     "family_from_json",
     "family_to_json",
+    "for_each",
+    "loses_pixels",
     "measure",
     "noise_levels",
     "parse_degradation",
     "random_mask",
     "randn",
+    "steps_of",
 ]

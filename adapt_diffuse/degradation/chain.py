@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import AdaptDiffuseError
 from .base import Degradation, LinearDegradation, Pixelwise, noise_levels, per_image
+from .noise import Noise
 
 
 def chain(first: Degradation, second: Degradation) -> Chain:
@@ -19,6 +20,17 @@ def chain(first: Degradation, second: Degradation) -> Chain:
     parts = (*_parts(first), *_parts(second))
     kind = LinearChain if all(isinstance(part, LinearDegradation) for part in parts) else Chain
     return kind(parts, second.noise_std)
+
+
+def for_each(degradations: Sequence[Degradation]) -> PerImage:
+    """A degradation of its own for each photo of a batch, linear where all are."""
+    kind = LinearPerImage if all(isinstance(one, LinearDegradation) for one in degradations) else PerImage
+    return kind(degradations)
+
+
+def without_noise(parts: tuple[Degradation, ...]) -> tuple[Degradation, ...]:
+    """``parts`` of a chain without those that only add noise; the last, where all do."""
+    return tuple(part for part in parts if not isinstance(part, Noise)) or parts[-1:]
 
 
 def _parts(degradation: Degradation) -> tuple[Degradation, ...]:
@@ -52,7 +64,7 @@ class Chain:
         return y
 
     def count(self, y: Tensor) -> Tensor:
-        return self.observed(torch.ones_like(y)).flatten(1).double().sum(1).cpu()
+        return self.observed(torch.ones_like(y)).flatten(1).cpu().double().sum(1)  # not every GPU has float64
 
     def select(self, indices: Tensor) -> Chain:
         noise_std = self.noise_std
@@ -82,7 +94,9 @@ class LinearChain(Chain):
 
 
 class PerImage:
-    """A degradation of its own for each photo of a batch; all keep the photo's size.
+    """A degradation of its own for each photo of a batch; make it with ``for_each``, which knows whether it is linear.
+
+    All keep the photo's size.
 
     Args:
         degradations: B of them, each for a single photo.
@@ -102,7 +116,7 @@ class PerImage:
         return torch.cat([one.count(part) for one, part in self._pairs(y)])
 
     def select(self, indices: Tensor) -> PerImage:
-        chosen = PerImage([self.degradations[int(index)] for index in indices])
+        chosen = for_each([self.degradations[int(index)] for index in indices])
         noise_std = self.noise_std
         chosen.noise_std = per_image(noise_std, indices) if isinstance(noise_std, Tensor) else noise_std
         return chosen
@@ -119,3 +133,14 @@ class PerImage:
                 f"There are {len(self.degradations)} degradations for {len(image)} photos: give one per photo."
             )
         return list(zip(self.degradations, image.split(1), strict=True))
+
+
+class LinearPerImage(PerImage):
+    """A linear degradation of its own for each photo of a batch."""
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        adjoints = []
+        for one, part in self._pairs(y):
+            assert isinstance(one, LinearDegradation)
+            adjoints.append(one.adjoint(part))
+        return torch.cat(adjoints)

@@ -6,7 +6,7 @@ import torch
 
 from .base import Degradation
 from .blur import MAX_STD, GaussianBlur
-from .chain import Chain
+from .chain import Chain, PerImage, for_each
 from .jpeg import Jpeg
 from .kernel_blur import MAX_LENGTH
 from .missing import MAX_DROP, RandomMissingPixels
@@ -35,6 +35,8 @@ def at_strength(degradation: Degradation, factor: float) -> Degradation:
         return Jpeg((100 - factor * (100 - degradation.quality)).clamp(min=1), degradation.noise_std)
     if isinstance(degradation, Noise):
         return Noise((factor * torch.as_tensor(degradation.noise_std)).clamp(max=1))
+    if isinstance(degradation, PerImage):
+        return for_each([at_strength(one, factor) for one in degradation.degradations])
     if isinstance(degradation, Chain):
         return type(degradation)(tuple(at_strength(part, factor) for part in degradation.parts), degradation.noise_std)
     return degradation

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import AdaptDiffuseError
 from .base import Degradation, Generators, check_noise_std, rand
 from .blur import MAX_STD, GaussianBlur
-from .chain import PerImage, chain
+from .chain import PerImage, chain, for_each
 from .jpeg import Jpeg
 from .kernel_blur import MAX_LENGTH
 from .missing import MAX_DROP, MissingPixels, random_mask
@@ -66,7 +66,7 @@ class MixedFamily:
         count = shape[0]
         each = [generators] * count if isinstance(generators, torch.Generator) else generators
         made = [self._one((1, *shape[1:]), generator) for generator in each]
-        return PerImage([operator for operator, _ in made]), torch.tensor([level for _, level in made]).double()
+        return for_each([operator for operator, _ in made]), torch.tensor([level for _, level in made]).double()
 
     def _one(self, shape: Shape, generator: torch.Generator) -> tuple[Degradation, float]:
         chosen, strength = rand((2, STAGES), generator, torch.float64)

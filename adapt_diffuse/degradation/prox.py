@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ..errors import AdaptDiffuseError
 from .base import Degradation, ProximalDegradation, dot, in_float, parameter, require_linear
-from .chain import LinearChain, PerImage
-from .noise import Noise
+from .chain import LinearChain, PerImage, without_noise
 from .separable import Separable
 
 MAX_WEIGHT = 1e12
@@ -36,7 +35,7 @@ def prox(
     faster. Gaussian blur and low resolution need a decomposition for it, once for each operator and size.
 
     Args:
-        degradation: linear, or ``PerImage`` of linear ones.
+        degradation: linear.
         x0: (B, 3, H, W) on [0, 1], not clamped. What it has beyond ``image_size`` (padding) stays as it is.
         y: (B, 3, h, w) on [0, 1]; unobserved values may hold anything.
         weight: one number or (B,), 0 or more: ``noise_std^2 / rho^2`` gives the most probable x under noise of
@@ -69,7 +68,7 @@ def prox(
 def _solve(
     degradation: Degradation, x0: Tensor, y: Tensor, weights: Tensor, tolerance: float, iterations: int
 ) -> Tensor:
-    operator = _without_noise(degradation)
+    operator = _quiet(degradation)
     if isinstance(operator, PerImage):
         parts = zip(operator.degradations, x0.split(1), y.split(1), weights.split(1), strict=True)
         return torch.cat([_solve(*part, tolerance, iterations) for part in parts])
@@ -84,11 +83,11 @@ def _solve(
     )
 
 
-def _without_noise(degradation: Degradation) -> Degradation:
+def _quiet(degradation: Degradation) -> Degradation:
     """A chain without its steps that only add noise; the single other step, where that is all that is left."""
     if not isinstance(degradation, LinearChain):
         return degradation
-    parts = tuple(part for part in degradation.parts if not isinstance(part, Noise)) or degradation.parts[-1:]
+    parts = without_noise(degradation.parts)
     return parts[0] if len(parts) == 1 else LinearChain(parts, degradation.noise_std)
 
 

@@ -8,7 +8,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from ..degradation import Degradation, GaussianBlur, Jpeg, LowResolution, MotionBlur, Noise, PerImage, chain
+from ..degradation import Degradation, GaussianBlur, Jpeg, LowResolution, MotionBlur, Noise, chain, for_each
 
 NO_JPEG = 100.0  # the quality of a photo that was never compressed
 
@@ -42,7 +42,7 @@ class Damage:
     def degradation(self) -> Degradation:
         """The operator with its noise: a chain of what is there, one per photo where there are several photos."""
         each = [_degradation(self.select(torch.tensor([index]))) for index in range(len(self))]
-        return each[0] if len(each) == 1 else PerImage(each)
+        return each[0] if len(each) == 1 else for_each(each)
 
 
 def clean_parts(one: Damage, noise_std: float = 0.0) -> list[Degradation]:

@@ -72,7 +72,7 @@ def _refined(photo: Tensor, restored: Tensor, estimate: Estimate) -> Damage:
     if damage.length > 0:
         damage = replace(damage, angle=damage.angle % 180)
     left = (photo - _clean(damage, restored)).abs().median() * ROBUST
-    return replace(damage, noise_std=left.double().cpu().reshape(1).clamp(ROUNDING, 1))
+    return replace(damage, noise_std=left.cpu().double().reshape(1).clamp(ROUNDING, 1))
 
 
 def _there(damage: Damage, name: str) -> bool:

@@ -17,7 +17,6 @@ from torch import Tensor
 from ..degradation import (
     LOSING,
     CameraBlur,
-    Chain,
     Degradation,
     Downscale,
     Family,
@@ -29,6 +28,7 @@ from ..degradation import (
     family_from_json,
     family_to_json,
     noise_levels,
+    steps_of,
 )
 from ..degradation.families import MissingPixelsFamily
 from ..degradation.mixed import MixedFamily
@@ -123,17 +123,22 @@ def covers(family: Family, degradation: Degradation, photo: Tensor) -> bool:
     """Whether photos after ``degradation`` look like those that a severity encoder of ``family`` was trained on.
 
     Lost pixels without other damage are left to an encoder for them alone, and to it only where about as many are lost
-    as in its training: elsewhere a calibration, which fills them from their neighbours, errs less.
+    as in its training: elsewhere a calibration, which fills them from their neighbours, errs less. Of a batch every
+    photo must look so.
     """
     if float(noise_levels(degradation, len(photo)).max()) > family.noise_std + NOISE_BEYOND:
         return False
-    parts = degradation.parts if isinstance(degradation, Chain) else (degradation,)
-    losing = [part for part in parts if isinstance(part, LOSING)]
-    others = [part for part in parts if not isinstance(part, LOSING)]
     lost = 1 - degradation.count(photo) / photo[0].numel()
+    return all(_covers_steps(family, steps, lost) for steps in steps_of(degradation))
+
+
+def _covers_steps(family: Family, steps: tuple[Degradation, ...], lost: Tensor) -> bool:
+    """``covers`` for what happened to one photo, or to all; ``lost`` (B,) of the values of each."""
+    losing = [step for step in steps if isinstance(step, LOSING)]
+    others = [step for step in steps if not isinstance(step, LOSING)]
     if isinstance(family, MixedFamily):
         few = float(lost.max()) <= family.drop_max + LOST_BEYOND
-        return few and bool(others) and all(within(part, mixed_limits(family)) for part in others)
+        return few and bool(others) and all(within(step, mixed_limits(family)) for step in others)
     if isinstance(family, MissingPixelsFamily):
         inside = (lost >= family.drop_min - LOST_BEYOND) & (lost <= family.drop_max + LOST_BEYOND)
         return bool(losing) and not others and bool(inside.all())

@@ -15,9 +15,9 @@ from adapt_diffuse.degradation import (
     MissingPixels,
     MotionBlur,
     Noise,
-    PerImage,
     RandomMissingPixels,
     chain,
+    for_each,
     measure,
     noise_levels,
     parse_degradation,
@@ -63,7 +63,7 @@ def test_a_chain_is_linear_where_all_of_it_is():
     linear = chain(GaussianBlur(1.0), MissingBox(1, 1))
     assert isinstance(linear, LinearDegradation)
     assert isinstance(chain(linear, Downscale(2)), LinearDegradation)
-    for other in (chain(linear, Jpeg(50)), chain(Jpeg(50), linear), PerImage([linear])):
+    for other in (chain(linear, Jpeg(50)), chain(Jpeg(50), linear), for_each([linear, Jpeg(50)])):
         assert isinstance(other, Degradation) and not isinstance(other, LinearDegradation)
 
 
@@ -90,7 +90,7 @@ def test_sizes_go_through_a_chain():
 def test_each_photo_gets_its_own():
     image = photo((3, 3, 16, 14), 0)
     ones_of = [Noise(0.1), chain(GaussianBlur(1.0), Noise(0.2)), MissingBox(3, 4, 2, 2, noise_std=0.3)]
-    operator = PerImage(ones_of)
+    operator = for_each(ones_of)
     for index, one in enumerate(ones_of):
         alone = image[index : index + 1]
         assert torch.equal(operator(image)[index : index + 1], one(alone))

@@ -58,6 +58,9 @@ def chosen(files: dict[str, Path], text: str, noise_std: float = 0.05, **more: A
         ("noise", "noise"),
         ("gaussian-blur:std=2|jpeg:quality=20", "mixed"),
         ("gaussian-blur:std=1|missing-pixels:drop=0.3", "mixed"),
+        ("gaussian-blur:std=2|noise", "gaussian-blur"),
+        ("missing-pixels:drop=0.75|noise", "missing-pixels"),
+        ("noise|noise", "noise"),
     ],
 )
 def test_damage_takes_the_encoder_of_its_own_family_and_chains_the_mixed_one(
@@ -79,6 +82,7 @@ def test_damage_takes_the_encoder_of_its_own_family_and_chains_the_mixed_one(
         "gaussian-blur:std=5|jpeg:quality=20",
         "camera-blur:extent=9|jpeg:quality=20",
         "gaussian-blur:std=1|missing-pixels:drop=0.9",
+        "missing-pixels:drop=0.3|noise",
     ],
 )
 def test_damage_beyond_every_training_is_left_to_a_calibration(files: dict[str, Path], text: str) -> None:

@@ -17,8 +17,8 @@ from adapt_diffuse.degradation import (
     MissingPixels,
     MotionBlur,
     Noise,
-    PerImage,
     RandomMissingPixels,
+    for_each,
     measure,
     parse_degradation,
 )
@@ -90,7 +90,7 @@ def test_masks_for_another_number_of_photos_are_refused():
         (MotionBlur(torch.tensor([1.0, 2.0])), "2 kernels for 3 photos"),
         (Jpeg(torch.tensor([10.0, 20.0])), "2 qualities for 3 photos"),
         (LowResolution(torch.tensor([2, 3])), "2 factors for 3 photos"),
-        (PerImage([Noise(0.1), Noise(0.2)]), "2 degradations for 3 photos"),
+        (for_each([Noise(0.1), Noise(0.2)]), "2 degradations for 3 photos"),
     ],
 )
 def test_numbers_for_another_number_of_photos_are_refused(operator, sentence):
@@ -115,7 +115,7 @@ def test_names_take_options_and_defaults(tmp_path):
     assert parse_degradation("missing-pixels:seed=7", 0.0).drop == 0.75
     Image.new("L", (5, 3), 0).save(tmp_path / "a=b.png")
     mask = parse_degradation(f"mask:file={tmp_path / 'a=b.png'}", 0.0)
-    assert tuple(mask.mask.shape) == (1, 1, 3, 5)
+    assert tuple(mask.whole.mask.shape) == (1, 1, 3, 5)
     motion = parse_degradation("motion-blur:length=4,angle=15", 0.0)
     assert (motion.length.tolist(), motion.angle.tolist()) == ([4.0], [15.0])
     small = parse_degradation("downscale:factor=3,filter=area", 0.02)

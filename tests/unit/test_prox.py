@@ -16,8 +16,8 @@ from adapt_diffuse.degradation import (
     MissingPixels,
     MotionBlur,
     Noise,
-    PerImage,
     chain,
+    for_each,
     measure,
     separable,
 )
@@ -31,7 +31,7 @@ from tests.unit.test_degradations import LINEAR, REGISTRY, Entry, named, photo, 
 
 def one_each(shape, seed, folder) -> Degradation:
     kinds = [GaussianBlur(0.8), chain(MotionBlur(3.0, 20.0), Noise(0.1)), Noise(0.2)]
-    return PerImage([kinds[(index + seed) % 3] for index in range(shape[0])])
+    return for_each([kinds[(index + seed) % 3] for index in range(shape[0])])
 
 
 EXTRA = {

@@ -1,0 +1,41 @@
+"""What happened to each photo, step by step: what a choice of solver, numbers or severity encoder looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .base import Degradation, Pixelwise
+from .chain import Chain, PerImage, without_noise
+from .missing import LOSING
+
+
+def steps_of(degradation: Degradation) -> list[tuple[Degradation, ...]]:
+    """The steps in which the damage of each photo happened; a single row where all photos share them.
+
+    Steps that only add noise are left out, for a chain has the noise of its end: ``chain(blur, Noise(0.1))`` is a blur
+    of noise 0.1. A photo that is noisy and nothing else has one of them.
+    """
+    return [without_noise(row) for row in _rows(degradation)]
+
+
+def _rows(degradation: Degradation) -> list[tuple[Degradation, ...]]:
+    if isinstance(degradation, PerImage):
+        return [row for one in degradation.degradations for row in _rows(one)]
+    if isinstance(degradation, Chain):
+        parts = [_rows(part) for part in degradation.parts]
+        count = max(len(rows) for rows in parts)
+        return [sum((rows[index % len(rows)] for rows in parts), ()) for index in range(count)]
+    return [(degradation,)]
+
+
+def loses_pixels(steps: Sequence[Degradation]) -> bool:
+    """Whether pixels are unobserved at the end: lost in the last step, or before steps that are pixelwise.
+
+    What is lost earlier is smeared over its neighbours, see ``Chain``.
+    """
+    for step in reversed(steps):
+        if isinstance(step, LOSING):
+            return True
+        if not isinstance(step, Pixelwise):
+            return False
+    return False
