@@ -237,7 +237,7 @@ def severity_row(task: str, photos: Damaged, prior: DiffusersPrior, encoder: Sev
     """
     severity = severities(photos, prior, encoder)
     sigma_hat = severity.sigma_hat.double()
-    true = error_variance(severity.z_hat, clean_latents(photos.truth, prior)).double().sqrt().cpu()
+    true = error_variance(severity.z_hat, clean_latents(photos.truth, prior)).sqrt().cpu().double()
     pairs = {"blur": (sigma_hat, photos.level), "error": (sigma_hat, true), "true": (true, photos.level)}
     scores = {}
     for name, (a, b) in pairs.items():

@@ -50,8 +50,8 @@ def compare(full: Codec, small: Codec) -> Agreement:
             f"The guidance VAE is not of this model's latent space: it makes {_grid(theirs, pattern)}, and the VAE "
             f"{_grid(ours, pattern)}. Connect the tiny autoencoder of this model's family, or none."
         )
-    ours, theirs = ours.double().cpu(), theirs.double().cpu()
-    pictures = [codec.decode(ours.float()).double().cpu().clamp(0, 1) for codec in (full, small)]
+    pictures = [codec.decode(ours.float()).cpu().double().clamp(0, 1) for codec in (full, small)]
+    ours, theirs = ours.cpu().double(), theirs.cpu().double()
     return Agreement(
         latents=float((ours - theirs).norm() / ours.norm().clamp_min(1e-6)),
         images=float((pictures[0] - pictures[1]).square().mean().sqrt()),

@@ -104,5 +104,5 @@ class LatentSpace:
 
 
 def _fingerprint(latent: Tensor) -> tuple[float, ...]:
-    quarters = F.adaptive_avg_pool2d(latent.detach().double().cpu(), 2)
+    quarters = F.adaptive_avg_pool2d(latent.detach().cpu().double(), 2)
     return tuple(round(value, 5) for value in quarters.flatten().tolist())

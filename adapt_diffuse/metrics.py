@@ -109,4 +109,4 @@ def _checked(image: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
         raise AdaptDiffuseError(
             f"The photos to compare differ in shape: {tuple(image.shape)} and {tuple(reference.shape)}."
         )
-    return image.double().clamp(0, 1), reference.double().clamp(0, 1)
+    return image.cpu().double().clamp(0, 1), reference.cpu().double().clamp(0, 1)

@@ -66,7 +66,7 @@ def model_levels(sampling: Any) -> Tensor:
     Raises:
         AdaptDiffuseError: levels that are not finite and rising (a schedule that leaked in from another run).
     """
-    levels = sampling.sigmas.detach().double().cpu().clone()
+    levels = sampling.sigmas.detach().cpu().double()
     if is_flow(sampling):
         levels = levels[levels < 1]  # pure noise has no finite ratio
         levels = levels / (1 - levels)

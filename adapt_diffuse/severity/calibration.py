@@ -119,7 +119,7 @@ def probed(photo: Tensor, degradation: Degradation, multiple: int, encode: Encod
     again = degradation.start_image(measure(filled.clamp(0, 1).flip(3), degradation, generators))
     again = fill_lost(again[:, :, : photo.shape[2], : photo.shape[3]], degradation).flip(3)
     z_hat, moved = (encode(pad_to_multiple(image, multiple)) for image in (filled, again))
-    return z_hat, error_variance(moved, z_hat).sqrt().double().cpu()
+    return z_hat, error_variance(moved, z_hat).sqrt().cpu().double()
 
 
 def fill_lost(photo: Tensor, degradation: Degradation) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,12 @@ def imports(path: Path, functions_too: bool = True) -> Iterator[tuple[str, int]]
             yield from ((alias.name.split(".")[0], 0) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield (node.module or "").split(".")[0], node.level
+
+
+@pytest.mark.parametrize("path", [*PACKAGE, *NODES], ids=lambda path: path.stem)
+def test_numbers_are_widened_on_the_cpu(path: Path) -> None:
+    # not every device has float64 (Apple's have not)
+    assert not re.findall(r"\.double\(\)(?:\.\w+\([^()]*\))*\.cpu\(\)", path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=lambda path: path.stem)
