@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adapt_diffuse.degradation import GaussianBlur, MissingPixels
+from adapt_diffuse.degradation import CameraBlur, Fading, FilmDamage, GaussianBlur, Marks, MissingPixels
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.finish import feathered, keeps_pixels, match_colours, paste_known
 from adapt_diffuse.measurement import Measurement
@@ -44,6 +44,26 @@ def test_matched_colours_leave_no_mean_residual_and_change_nothing_else(degradat
     assert measurement.residual(matched).mean((2, 3)).abs().max() < 1e-6
     shift = matched - restored
     assert torch.allclose(shift, shift[:, :, :1, :1].expand_as(shift), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "degradation",
+    [
+        Fading.of(0.6, 0.0, 1.0),
+        FilmDamage(Marks(2, 5, 1.0), Fading.of(0.5, 0.5, 2.0)),
+        CameraBlur.seeded(3.0, 0, 2.0),
+        CameraBlur.seeded(3.0, 0, 0.5),
+    ],
+)
+@pytest.mark.parametrize("off", [0.05, -0.08])
+def test_colours_are_matched_through_damage_that_bends_light(degradation: object, off: float) -> None:
+    image = 0.2 + 0.6 * photos()[0].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    measurement = Measurement.of(degradation(image), degradation)  # type: ignore[arg-type,operator]
+    tint = off * torch.tensor([1.0, -0.5, 0.2]).reshape(1, 3, 1, 1)
+    matched = match_colours(image + tint, measurement)
+    assert measurement.residual(image + tint).mean((2, 3)).abs().max() > 0.008
+    assert measurement.residual(matched).mean((2, 3)).abs().max() < 2e-4
+    assert float((matched - image).abs().max()) < 0.15 * abs(off)
 
 
 def hole() -> MissingPixels:
