@@ -22,6 +22,7 @@ from .restore import Restoration
 
 # sigma_hat is in units of the latents' own spread, which is about 1
 GRADES = ((0.15, "barely"), (0.3, "mildly"), (0.5, "clearly"), (0.8, "heavily"))
+OVERSTATED = 0.7  # a residual below: noise of the level that was given would leave more, though clamping takes some
 DAMAGED = "damaged"
 KINDS = (
     ((GaussianBlur, MotionBlur, CameraBlur, LearnedBlur), "blurred"),
@@ -50,6 +51,11 @@ def describe_photo(sigma_hat: float, steps: int, levels: int, damage: str, photo
     return f"{photo} is {grade(sigma_hat)} {damage} ({severity}); {steps} steps where pure noise takes {levels}"
 
 
+def doubt(residual: float) -> str:
+    """What to change, by a result's residual: far below 1 the noise was overstated, and the photo hardly followed."""
+    return ". It has less noise than the degradation says: lower noise_std" if residual < OVERSTATED else ""
+
+
 def describe_restoration(result: Restoration, sigmas: Tensor, degradation: Degradation, index: int = 0) -> str:
     """One sentence on a photo of a restoration; the seconds are those of all its photos."""
     seconds, steps = f"{result.seconds:.1f} s", int(result.steps[index])
@@ -58,13 +64,18 @@ def describe_restoration(result: Restoration, sigmas: Tensor, degradation: Degra
     if result.severity is None:
         return f"restored from pure noise in {steps} steps, {seconds}"
     sigma_hat = float(result.severity.sigma_hat[index])
-    return f"{describe_photo(sigma_hat, steps, len(sigmas), damage_word(degradation))}, {seconds}"
+    told = describe_photo(sigma_hat, steps, len(sigmas), damage_word(degradation))
+    return f"{told}, {seconds}{doubt(float(result.residual[index]))}"
 
 
-def describe_batch(sigma_hat: Tensor, steps: Tensor, levels: int, degradation: Degradation, seconds: float) -> str:
+def describe_batch(
+    sigma_hat: Tensor, steps: Tensor, levels: int, degradation: Degradation, residual: Tensor, seconds: float
+) -> str:
     """A line on each photo of a batch, and the seconds that all of them took."""
     word, names = damage_word(degradation), [f"photo {number}" for number in range(1, len(sigma_hat) + 1)]
     if len(names) == 1:
-        return f"{describe_photo(float(sigma_hat[0]), int(steps[0]), levels, word)}, {seconds:.1f} s"
-    rows = zip(sigma_hat.tolist(), steps.tolist(), names, strict=True)
-    return "\n".join([*(describe_photo(s, n, levels, word, name) for s, n, name in rows), f"{seconds:.1f} s in all"])
+        one = describe_photo(float(sigma_hat[0]), int(steps[0]), levels, word)
+        return f"{one}, {seconds:.1f} s{doubt(float(residual[0]))}"
+    rows = zip(sigma_hat.tolist(), steps.tolist(), residual.tolist(), names, strict=True)
+    lines = [describe_photo(s, n, levels, word, name) + doubt(r) for s, n, r, name in rows]
+    return "\n".join([*lines, f"{seconds:.1f} s in all"])

@@ -18,8 +18,8 @@ NOISE_TIP = (
 )
 
 
-def noise_input() -> io.Float.Input:
-    return io.Float.Input("noise_std", default=0.05, min=0.0, max=1.0, step=0.005, round=0.0001, tooltip=NOISE_TIP)
+def noise_input(default: float = 0.05) -> io.Float.Input:
+    return io.Float.Input("noise_std", default=default, min=0.0, max=1.0, step=0.005, round=0.0001, tooltip=NOISE_TIP)
 
 
 class MissingPixelsNode(io.ComfyNode):
@@ -132,7 +132,7 @@ class JpegNode(io.ComfyNode):
                     "high: the blocks are kept as if they were detail. Too low: the photo is trusted less and detail "
                     "is invented.",
                 ),
-                noise_input(),
+                noise_input(0.015),
             ],
             outputs=[DegradationIO.Output(display_name="degradation", tooltip="The quality and the noise level.")],
         )

@@ -187,9 +187,12 @@ class RestorePhoto(io.ComfyNode):
         severity = encoder.predict(measurement.start_image(), vae, encoder.space.factor * pixel_multiple(model))
         settings = start_settings(solver, steps)
         sampled = sample_batch(guider, vae, chosen, measurement, severity, settings, seed, guidance_vae, tile, video)
-        restored = finished(decoded(sampled, vae, measurement), measurement, match_colours, known_pixels)
+        plain = decoded(sampled, vae, measurement)
+        residual = measurement.residual_ratio(photo_of(plain).to(measurement.y))
+        restored = finished(plain, measurement, match_colours, known_pixels)
         seconds = time.monotonic() - begin
-        report = describe_batch(severity.sigma_hat, sampled.steps, sampled.levels, degradation, seconds) + told
+        lines = describe_batch(severity.sigma_hat, sampled.steps, sampled.levels, degradation, residual, seconds)
+        report = lines + told
         raw = model.get_model_object("latent_format").process_out(severity.z_hat)
         found = HostSeverity(raw, severity.sigma_hat, severity.photo_size)
         picture = restoration_picture(severity, sampled, degradation, model)
@@ -241,7 +244,7 @@ def encoder_for(measurement: Measurement, model: Any, vae: Any, encoder: Any) ->
 
 def finished(restored: torch.Tensor, measurement: Measurement, match_colours: bool, known_pixels: str) -> torch.Tensor:
     """The restored IMAGE in the photo's colours, with its known pixels."""
-    photo = photo_of(restored)
+    photo = photo_of(restored).to(measurement.y)
     if match_colours:
         photo = finish.match_colours(photo, measurement)
     quiet = float(noise_levels(measurement.degradation, len(photo)).max()) <= QUIET
