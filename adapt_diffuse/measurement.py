@@ -81,6 +81,10 @@ class Measurement:
         norm = self.residual(image).flatten(1).norm(dim=1).cpu().double()
         return norm / (noise_levels(self.degradation, len(norm)) * self.count().sqrt())
 
+    def for_latents(self, count: int) -> Measurement:
+        """The measurement for ``count`` latents: a single photo is that of all of them."""
+        return Measurement(self.y.expand(count, -1, -1, -1), self.degradation) if len(self.y) == 1 else self
+
     def select(self, indices: Tensor) -> Measurement:
         """The measurements ``indices`` (n,) of the batch."""
         return Measurement(self.y[indices.to(self.y.device)], self.degradation.select(indices))

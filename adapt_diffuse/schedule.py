@@ -60,8 +60,9 @@ def start_sigma(
         sigmas: (n,) ascending levels of the model.
         noise_correction: c, 1.0 to 1.2 in the paper. The start latent has noise of standard deviation
             ``sqrt(c) * sigma_hat`` (``start_noise``).
-        mode: "matched" starts the schedule at the level the start latent really has, "paper" and "published" at
-            sigma_hat.
+        mode: "matched" starts the schedule at the level of the noise that is added, "paper" and "published" at
+            sigma_hat. The estimate's own error is in the start latent too, and in no mode part of its level: the model
+            takes it for signal, and the measurement has to correct it.
         rounding: "continuous" takes the level as it is, "schedule" the model's level of the discrete rule.
 
     Returns:

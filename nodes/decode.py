@@ -100,9 +100,10 @@ def finished(
     if image is None or degradation is None:
         raise AdaptDiffuseError("Keeping known pixels and matching colours need the image and the degradation inputs.")
     measurement = Measurement.of(photo_of(image), degradation)
-    if indices is not None and len(restored) != len(image):
+    if indices is not None and len(measurement.y) > 1 and len(restored) != len(image):
         measurement = measurement.select(torch.tensor(indices))
-    photo = photo_of(restored)
+    measurement = measurement.for_latents(len(restored))
+    photo = photo_of(restored).to(measurement.y)
     if match_colours:
         photo = finish.match_colours(photo, measurement)
     if keep_known:
@@ -148,7 +149,8 @@ class Measure(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: torch.Tensor, reference: torch.Tensor) -> io.NodeOutput:
-        photo, truth = photo_of(image), photo_of(reference)
+        photo = photo_of(image)
+        truth = photo_of(reference).to(photo)
         if len(truth) == 1:
             truth = truth.expand(len(photo), -1, -1, -1)
         rows = list(zip(psnr(photo, truth).tolist(), ssim(photo, truth).tolist(), strict=True))

@@ -123,6 +123,6 @@ class FindScratches(io.ComfyNode):
     def execute(cls, image: torch.Tensor, sensitivity: float, width: int) -> io.NodeOutput:
         photo = photo_of(image)
         mask = find_scratches(photo, sensitivity, width)
-        colour = torch.tensor(MARKED).reshape(1, 3, 1, 1)
+        colour = torch.tensor(MARKED, device=photo.device).reshape(1, 3, 1, 1)
         shown = photo + STRENGTH * mask * (colour - photo)
-        return io.NodeOutput(mask[:, 0].cpu(), ui=ui.PreviewImage(image_of(shown.clamp(0, 1)), cls=cls))
+        return io.NodeOutput(image_of(mask)[..., 0], ui=ui.PreviewImage(image_of(shown.clamp(0, 1)), cls=cls))

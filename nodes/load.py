@@ -123,8 +123,9 @@ class LoadSeverityEncoder(io.ComfyNode):
                 io.Combo.Input(
                     "encoder_name",
                     options=encoder_names(),
-                    tooltip="Bundled ones belong to the bundled model: gaussian-blur for blur, missing-pixels for lost "
-                    "pixels, mixed for everything else. Your own go to models/severity_encoders.",
+                    tooltip="Its name says for which model's VAE it is. flowers-128, the bundled model: gaussian-blur "
+                    "for blur, missing-pixels for lost pixels, mixed for everything else. sd1, sdxl, sd3, flux1: for "
+                    "checkpoints of these families. Your own go to models/severity_encoders.",
                 )
             ],
             outputs=[
@@ -133,6 +134,11 @@ class LoadSeverityEncoder(io.ComfyNode):
                 )
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, encoder_name: str) -> tuple[str, int, int]:
+        path = encoder_path(encoder_name)  # a training may have written it anew
+        return str(path), path.stat().st_mtime_ns, path.stat().st_size
 
     @classmethod
     def execute(cls, encoder_name: str) -> io.NodeOutput:

@@ -45,8 +45,9 @@ class EncodeSeverity(io.ComfyNode):
                 DegradationIO.Input(
                     "degradation",
                     optional=True,
-                    tooltip="For lost pixels under a mask: blanks them, as the encoder expects, whatever the scratch "
-                    "or hole looks like. Other damage needs no connection.",
+                    tooltip="What happened to the photo. Needed for lost pixels (blanks them, whatever the hole looks "
+                    "like), Downscale (the estimate gets the size of the large photo) and Film Damage (brings its "
+                    "colours back); does no harm with any other.",
                 ),
             ],
             outputs=[
@@ -125,4 +126,5 @@ class SetSeverity(io.ComfyNode):
         if not bool(torch.isfinite(samples).all()):
             raise AdaptDiffuseError("The latent has values that are NaN or infinite: an earlier node broke it.")
         sigmas = torch.full((len(samples),), float(sigma_hat))
-        return io.NodeOutput(HostSeverity(samples, sigmas, latent.get(PHOTO_SIZE)))
+        kept = (latent.get(name) for name in (PHOTO_SIZE, "batch_index", "noise_mask"))
+        return io.NodeOutput(HostSeverity(samples, sigmas, *kept))

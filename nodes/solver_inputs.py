@@ -117,7 +117,7 @@ def sampler_of(
     indices = (latent or {}).get("batch_index")
     with torch.inference_mode(False):
         measurement = Measurement.of(restorable_photo(image, degradation, vae.device), degradation)
-        if indices is not None:
+        if indices is not None and len(measurement.y) > 1:
             if max(indices) >= len(measurement.y):
                 raise AdaptDiffuseError(
                     f"The latent belongs to photo {max(indices) + 1} of a batch, but the solver's image has only "

@@ -16,7 +16,9 @@ from ..adapt_diffuse.restore import generators_for
 from ..adapt_diffuse.schedule import start_noise
 from ..adapt_diffuse.start import StartSettings, flash_schedules
 from .plot import as_image, schedule_plot
-from .wires import CATEGORY, HostSeverity, SeverityIO, latent_of
+from .wires import CATEGORY, HostSeverity, SeverityIO
+
+EXTRA_SEED = 6_000_023  # apart from the noise that the host adds, of the same seed as likely as not
 
 
 def steps_input(tooltip: str) -> Any:
@@ -96,7 +98,7 @@ def start_output(
     counts = [len(schedule) - 1 for schedule in schedules]
     picture = schedule_plot(model_levels(sampling), [float(schedule[0]) for schedule in schedules], counts)
     return io.NodeOutput(
-        [latent_of(latent, severity.photo_size, run) for latent, run in zip(latents, runs, strict=True)],
+        [severity.start(latent, run) for latent, run in zip(latents, runs, strict=True)],
         [to_host(schedule, sampling) for schedule in schedules],
         counts,
         ui=ui.PreviewImage(as_image(picture)),
@@ -207,6 +209,6 @@ def start_samples(
         scale, missing = root * (1 - std**2).sqrt(), (root * std) ** 2 - starts**2
     latent_format = model.get_model_object("latent_format")
     latent = latent_format.process_in(severity.latent)
-    noise = randn(latent.shape, latent, generators_for(seed, len(latent)))
+    noise = randn(latent.shape, latent, generators_for(seed + EXTRA_SEED, len(latent)))
     start = over_image(scale, latent) * latent + over_image(missing.clamp_min(0).sqrt(), latent) * noise
     return latent_format.process_out(start)

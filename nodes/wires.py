@@ -28,11 +28,23 @@ class HostSeverity:
         latent: (B, C, h, w) the estimate z_hat, in the VAE's raw scale as on every LATENT wire.
         sigma_hat: (B,) standard deviation of its error, in the model's scale.
         photo_size: (height, width) without padding; None where it is not known.
+        indices: which images of their batch these are, where a node has picked them out.
+        noise_mask: (1 or B, ..., H, W) of Set Latent Noise Mask, where there was one.
     """
 
     latent: Tensor
     sigma_hat: Tensor
     photo_size: tuple[int, int] | None
+    indices: list[int] | None = None
+    noise_mask: Tensor | None = None
+
+    def start(self, samples: Tensor, run: list[int] | None) -> dict[str, Any]:
+        """The LATENT of raw ``samples`` made of the images ``run`` of the batch; None is all of them."""
+        indices = self.indices if run is None else [self.indices[i] for i in run] if self.indices else run
+        latent = latent_of(samples, self.photo_size, indices)
+        if self.noise_mask is not None:
+            latent["noise_mask"] = self.noise_mask if run is None or len(self.noise_mask) == 1 else self.noise_mask[run]
+        return latent
 
 
 def photo_of(image: Tensor) -> Tensor:
@@ -67,8 +79,10 @@ def restorable_photo(image: Tensor, degradation: Any, device: Any) -> Tensor:
 
 
 def image_of(photo: Tensor) -> Tensor:
-    """(B, C, H, W) as the host's IMAGE (B, H, W, C)."""
-    return photo.detach().movedim(1, -1).contiguous().float().cpu()
+    """(B, C, H, W) as the host's IMAGE (B, H, W, C), where the host keeps its images."""
+    import comfy.model_management
+
+    return photo.detach().movedim(1, -1).contiguous().float().to(comfy.model_management.intermediate_device())
 
 
 def latent_of(samples: Tensor, photo_size: tuple[int, int] | None, indices: list[int] | None = None) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def guided_sampler(
         check_sizes(x, measurement, vae)
         check_schedule(sigmas)
         with gradients_told(), torch.inference_mode(False), torch.no_grad():
-            clean = fresh(measurement)
+            clean = fresh(measurement).for_latents(len(x))
             arguments = dict(extra_args or {})
             prior = ComfyPrior(model, arguments, vae, solver, x.shape, guidance_vae, tile)
             made = run(solver, clean, prior, indices, x, sigmas, arguments.get("seed"), callback, disable)
@@ -200,7 +200,7 @@ def run(
     disable: bool | None,
 ) -> Tensor:
     """The sampler function outside inference mode: latents in and out are in the host's coordinates."""
-    x, levels = x.clone(), sigmas.detach().clone().double()
+    x, levels = x.clone(), sigmas.detach().cpu().double()  # not every device has float64
     if prior.flow:
         highest = float(prior.sigmas[-1])
         levels = levels.clamp(max=highest / (1 + highest))  # pure noise, t = 1, has no finite ratio
@@ -262,7 +262,7 @@ def check_sizes(x: Tensor, measurement: Measurement, vae: Any) -> None:
     """Raise AdaptDiffuseError where the latents cannot belong to the measured photos."""
     if x.ndim != 4:
         raise AdaptDiffuseError("The latent is that of a video: photo restoration needs latents of single images.")
-    if len(x) != len(measurement.y):
+    if len(measurement.y) not in (1, len(x)):
         raise AdaptDiffuseError(
             f"The solver's image is a batch of {len(measurement.y)} but the latent one of {len(x)}: connect Start "
             "Time's latent to the solver's latent input too."
@@ -273,7 +273,8 @@ def check_sizes(x: Tensor, measurement: Measurement, vae: Any) -> None:
     if min(extra) < 0 or max(extra) >= MAX_PADDING:
         raise AdaptDiffuseError(
             f"The latent stands for {x.shape[3] * factor} x {x.shape[2] * factor} pixels but the solver's image "
-            f"has {width} x {height}: make both from the same photo."
+            f"has {width} x {height}: make both from the same photo, and where its degradation changes the size, "
+            "connect that to Encode Severity too."
         )
 
 

@@ -14,6 +14,7 @@ from inside_tools import (  # first: it makes this process a ComfyUI
     distance,
     loaded_digest,
     native,
+    pack,
     photo,
     sample,
     tell,
@@ -180,8 +181,9 @@ def refusals() -> dict[str, str]:
         sigmas: list[float],
         through: str = "denoiser",
         guider: Any = None,
+        photos: int = 1,
     ) -> None:
-        measurement = Measurement.of(photo(), GaussianBlur(1.0, 0.05))
+        measurement = Measurement.of(photo(photos), GaussianBlur(1.0, 0.05))
         try:
             sample(host, LDPS(1.0, through), measurement, latent, torch.tensor(sigmas), cfg=2.0, guider=guider)
             found[name] = "no error"
@@ -193,7 +195,7 @@ def refusals() -> dict[str, str]:
         refused("rising", native(True), latent, [0.2, 0.5, 0.0])
         refused("nan", native(True), latent, [float("nan"), 0.0])
         refused("size", native(True), torch.ones(1, 4, 4, 4), fall)
-        refused("batch", native(True), torch.ones(3, 4, 8, 6), fall)
+        refused("batch", native(True), torch.ones(3, 4, 8, 6), fall, photos=2)
         hooked = native(True)
         hooked.model.model_options["multigpu_clones"] = {}
         refused("multigpu", hooked, latent, fall)
@@ -258,6 +260,33 @@ def batch(through: str) -> list[float]:
         return found
 
 
+def variations() -> dict[str, Any]:
+    """One photo and three latents of it, as Repeat Latent Batch makes them: each alone, and through a solver's node."""
+    with torch.inference_mode():
+        host = load_diffusers(bundled_model())
+        measurement = Measurement.of(photo(1), GaussianBlur(1.5, 0.05))
+        latent = torch.randn(1, 4, 15, 12, generator=torch.Generator().manual_seed(1)).expand(3, -1, -1, -1)
+        sigmas = descend(0.45, host.model.get_model_object("model_sampling").sigmas, 3)
+        together = sample(host, Spy("decoder"), measurement, latent, sigmas, indices=[0, 1, 2])
+        alone = [sample(host, Spy("decoder"), measurement, latent[:1], sigmas, indices=[i]) for i in range(3)]
+        repeated = {"samples": host.model.model.process_latent_out(latent), "batch_index": [0, 1, 2]}
+        node = pack("nodes.quick_solvers").MPGDNode
+        wires = {"image": measurement.y.movedim(1, -1), "degradation": measurement.degradation, "vae": host.vae}
+        sampler = node.execute(1.0, 0.0, **wires, latent=repeated).result[0]
+        noise = comfy_extras.nodes_custom_sampler.RandomNoise.execute(SEED).result[0]
+        guider = comfy_extras.nodes_custom_sampler.BasicGuider.execute(host.model, host.conditioning).result[0]
+        run = comfy_extras.nodes_custom_sampler.SamplerCustomAdvanced
+        made = run.execute(noise, guider, sampler, sigmas.float(), repeated).result[0]
+        decoded = pack("nodes.decode").DecodeRestoration.execute(
+            made, host.vae, wires["image"], wires["degradation"], match_colours=True
+        )
+    return {
+        "alone": [distance(one, together[i : i + 1]) for i, one in enumerate(alone)],
+        "apart": min(distance(together[:1], together[i : i + 1]) for i in (1, 2)),
+        "decoded": list(decoded.result[0].shape),
+    }
+
+
 REPORTS: dict[str, Callable[[], Any]] = {
     "bundled-denoiser": lambda: bundled("denoiser"),
     "bundled-decoder": lambda: bundled("decoder"),
@@ -269,6 +298,7 @@ REPORTS: dict[str, Callable[[], Any]] = {
     "flow-decoder": lambda: host_own("decoder", as_flow),
     "batch-denoiser": lambda: batch("denoiser"),
     "batch-decoder": lambda: batch("decoder"),
+    "variations": variations,
     "patched": patched,
     "refusals": refusals,
     "reloaded": reloaded,

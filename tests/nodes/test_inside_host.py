@@ -86,6 +86,12 @@ def test_a_batch_of_three_equals_three_batches_of_one(report: dict[str, Any], th
     assert max(report[f"batch-{through}"]) < 1e-5
 
 
+def test_one_photo_can_have_many_restorations_at_once(report: dict[str, Any]) -> None:
+    found = report["variations"]
+    assert max(found["alone"]) < 1e-5 < 0.01 < found["apart"]
+    assert found["decoded"] == [3, 60, 45, 3]
+
+
 def test_the_model_can_be_read_once_more_into_plain_memory(report: dict[str, Any]) -> None:
     assert report["reloaded"] == {"another_model": True, "normal_tensors": True, "same_weights": True}
 
@@ -96,7 +102,7 @@ def test_the_model_can_be_read_once_more_into_plain_memory(report: dict[str, Any
         ("rising", "SIGMAS must be finite and fall"),
         ("nan", "SIGMAS must be finite and fall"),
         ("size", "stands for 32 x 32 pixels but the solver's image has 45 x 60"),
-        ("batch", "a batch of 1 but the latent one of 3"),
+        ("batch", "a batch of 2 but the latent one of 3"),
         ("multigpu", "several GPUs"),
         ("partial", "loaded in part"),
         ("gguf", "quantised (GGUF)"),
