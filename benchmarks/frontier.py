@@ -2,9 +2,9 @@
 
     python -m benchmarks.frontier --task gaussian-blur-varying --images TEST --limit 16 --out F.json --picture F.png
 
-A row's cost is the sum of its passes, each in denoiser forwards: what a pass takes is timed on this machine beforehand,
-and is in the file too. ``flash-ldps`` at 0 steps per octave is the method as published, and the last column is the
-difference to it, paired by photo, with its 95 % bootstrap interval.
+A row's cost is the sum of its passes, each in denoiser forwards (``benchmarks.cost``). ``flash-ldps`` at 0 steps per
+octave walks every level, as published, and the last columns are the differences to it, paired by photo, with 95 %
+bootstrap intervals. Step sizes of sparse schedules are those that ``benchmarks.choose`` found on training photos.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from matplotlib.ticker import StrMethodFormatter
 from adapt_diffuse.benchmark import TASKS, MethodSettings, damage, run_method
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import describe
-from adapt_diffuse.cost import Cost
 from adapt_diffuse.defaults import start_settings
 from adapt_diffuse.start import StartSettings
 from adapt_diffuse.statistics import difference_interval
-from benchmarks.cost import pass_ratios
+from benchmarks.cost import denoiser_forwards
 from benchmarks.figures import COLOURS, DPI, GREY, METRICS
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 from benchmarks.sweep_figures import panels
@@ -77,11 +76,6 @@ def cases_for(task: str, methods: list[str] | None) -> list[Case]:
     return [case for case in possible if methods is None or case.method in methods]
 
 
-def denoiser_forwards(row: dict[str, Any], ratios: dict[str, float]) -> float:
-    """What a row's passes cost together, in denoiser forwards."""
-    return sum(row[name] * ratios[name] for name in Cost.__dataclass_fields__)
-
-
 def compare(rows: list[dict[str, Any]]) -> None:
     """Give every row its differences to the reference, photo by photo: mean, and the ends of the interval."""
     reference = next((row for row in rows if row["case"] == REFERENCE), rows[0])
@@ -102,14 +96,13 @@ def main() -> None:
     args = parser.parse_args()
     truth, prior, encoder = load_photos(args), load_prior(args), load_encoder(args, TASKS[args.task][1])
     photos = damage(args.task, truth, args.seed)
-    ratios = pass_ratios(prior, min(args.batch, len(truth)), args.size)
     rows: list[dict[str, Any]] = []
     for case in cases_for(args.task, args.methods.split(",") if args.methods else None):
         settings = MethodSettings(start=case.start)
         row, _ = run_method(case.method, args.task, photos, prior, encoder, args.seed, settings, args.batch)
-        rows.append({**row, "case": case.name, "cost": denoiser_forwards(row, ratios)})
+        rows.append({**row, "case": case.name, "cost": denoiser_forwards(row)})
         compare(rows)
-        write_text(args.out, json.dumps({"task": args.task, "ratios": ratios, "rows": rows}, indent=2))
+        write_text(args.out, json.dumps({"task": args.task, "rows": rows}, indent=2))
         print(f"{case.name:20} cost {rows[-1]['cost']:6.1f}  {describe(row)}", flush=True)
     if args.picture:
         args.picture.parent.mkdir(parents=True, exist_ok=True)

@@ -88,7 +88,6 @@ def test_the_frontier_has_a_point_for_every_method_and_density(run, tmp_path, ta
         assert low <= mean <= high
     passes = {name: reference[name] for name in ("denoiser_forwards", "denoiser_backwards")}
     assert passes["denoiser_forwards"] == passes["denoiser_backwards"] > 20
-    assert found["ratios"]["denoiser_forwards"] == 1
     assert float(read_photo(tmp_path / "frontier.png").std()) > 0.02
 
 
