@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -50,10 +49,10 @@ def filter_axis_adjoint(y: Tensor, taps: Tensor, axis: int) -> Tensor:
     return index_select_adjoint(spread, axis, reflect_index(y.shape[axis], radius, y.device), y.shape[axis])
 
 
-def axis_matrices(taps: Tensor, size: int) -> Tensor:
-    """The matrices (1 or B, size, size) of ``filter_axis`` on an axis of ``size``, in the dtype of ``taps``."""
-    identity = torch.eye(size, dtype=taps.dtype, device=taps.device).expand(len(taps), 1, size, size)
-    return filter_axis(identity, taps, 2)[:, 0]
+def axis_matrix(std: float, size: int) -> Tensor:
+    """The matrix (size, size) float64 of the blur along an axis of ``size``."""
+    identity = torch.eye(size, dtype=torch.float64)[None, None]
+    return filter_axis(identity, gaussian_taps(torch.tensor([std], dtype=torch.float64)), 2)[0, 0]
 
 
 def _along(taps: Tensor, axis: int, batch: int) -> Tensor:
@@ -94,7 +93,7 @@ class GaussianBlur(Separable, Dense, SameSize):
         if not bool(((self.std >= 0) & (self.std <= MAX_STD)).all()):
             raise AdaptDiffuseError(f"The blur's std must be between 0 and {MAX_STD:g} pixels, not {std}.")
         self._taps = gaussian_taps(self.std)
-        self.spectra = Spectra(partial(axis_matrices, self._taps))
+        self.spectra = Spectra(axis_matrix, self.std.tolist())
 
     def __call__(self, image: Tensor) -> Tensor:
         taps = self._taps.to(image)
@@ -105,4 +104,8 @@ class GaussianBlur(Separable, Dense, SameSize):
         return filter_axis_adjoint(filter_axis_adjoint(y, taps, 3), taps, 2)
 
     def select(self, indices: Tensor) -> GaussianBlur:
-        return GaussianBlur(per_image(self.std, indices), self.noise_std)
+        if len(self.std) == 1:
+            return self
+        chosen = GaussianBlur(per_image(self.std, indices), self.noise_std)
+        chosen.spectra = self.spectra.sharing(chosen.std.tolist())
+        return chosen

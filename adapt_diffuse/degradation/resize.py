@@ -82,7 +82,7 @@ class Downscale(Separable, Dense):
         self.factor, self.filter = int(whole(checked, "The downscale factor")), _checked(filter)
         self.noise_std = check_noise_std(noise_std)
         self._taps = reduction_taps(self.factor, self.filter)
-        self.spectra = Spectra(partial(_reduction, self.factor, self.filter))
+        self.spectra = Spectra(partial(_reduction, self.filter), [self.factor])
 
     def __call__(self, image: Tensor) -> Tensor:
         return reduce_axis(reduce_axis(image, self.factor, self._taps, 2), self.factor, self._taps, 3)
@@ -124,7 +124,7 @@ class LowResolution(Separable, Dense, SameSize):
         self.factor, self.filter = whole(checked, "The downscale factor"), _checked(filter)
         self.noise_std = check_noise_std(noise_std)
         self._sized: dict[int, Tensor] = {}
-        self.spectra = Spectra(partial(_each_down_and_up, self.factor, self.filter))
+        self.spectra = Spectra(partial(_down_and_up, self.filter), self.factor.tolist())
 
     def _matrices(self, like: Tensor, axis: int) -> Tensor:
         """(1 or B, n, n): what happens along an axis of n pixels."""
@@ -145,24 +145,28 @@ class LowResolution(Separable, Dense, SameSize):
         return down[:, None].mT @ y @ right[:, None]
 
     def select(self, indices: Tensor) -> LowResolution:
-        return LowResolution(per_image(self.factor, indices), self.filter, self.noise_std)
+        if len(self.factor) == 1:
+            return self
+        chosen = LowResolution(per_image(self.factor, indices), self.filter, self.noise_std)
+        chosen.spectra = self.spectra.sharing(chosen.factor.tolist())
+        return chosen
 
 
-def _reduction(factor: int, filter: Filter, size: int) -> Tensor:
-    """The matrix (1, ceil(size / factor), size) float64 that makes an axis smaller by ``factor``."""
+def _reduction(filter: Filter, factor: float, size: int) -> Tensor:
+    """The matrix (ceil(size / factor), size) float64 that makes an axis smaller by ``factor``."""
     identity = torch.eye(size, dtype=torch.float64)[None, None]
-    return reduce_axis(identity, factor, reduction_taps(factor, filter), 2)[0]
+    return reduce_axis(identity, int(factor), reduction_taps(int(factor), filter), 2)[0, 0]
 
 
 def _each_down_and_up(factors: Tensor, filter: Filter, size: int) -> Tensor:
-    kinds = {int(factor): down_and_up(size, int(factor), filter) for factor in factors.unique()}
+    kinds = {int(factor): _down_and_up(filter, factor, size) for factor in factors.unique().tolist()}
     return torch.stack([kinds[int(factor)] for factor in factors])
 
 
-def down_and_up(size: int, factor: int, filter: Filter) -> Tensor:
+def _down_and_up(filter: Filter, factor: float, size: int) -> Tensor:
     """The matrix (size, size) float64 that makes an axis smaller by ``factor`` and then as long as it was."""
-    small = _reduction(factor, filter, size)[None]
-    large = F.interpolate(small, (small.shape[2] * factor, size), mode="bicubic", align_corners=False)
+    small = _reduction(filter, factor, size)[None, None]
+    large = F.interpolate(small, (small.shape[2] * int(factor), size), mode="bicubic", align_corners=False)
     return large[0, 0, :size]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,35 +27,62 @@ class Axis:
     v: Tensor
 
     @classmethod
-    def of(cls, matrices: Tensor) -> Axis:
-        """Of matrices (1 or B, m, n), float64 on the CPU."""
-        u, s, vt = torch.linalg.svd(matrices, full_matrices=False)
-        return cls(u, s, vt.mT)
+    def of(cls, matrix: Tensor, dtype: torch.dtype) -> Axis:
+        """Of a matrix (m, n), float64 on the CPU, as ``dtype``."""
+        u, s, vt = torch.linalg.svd(matrix[None], full_matrices=False)
+        return cls(u.to(dtype), s.to(dtype), vt.mT.to(dtype))
 
-    def to(self, like: Tensor) -> Axis:
-        return Axis(self.u.to(like), self.s.to(like), self.v.to(like))
+    @classmethod
+    def stacked(cls, rows: Sequence[Axis], device: torch.device) -> Axis:
+        """One row after the other; those of one operator have the same m, n and k."""
+        if len(rows) == 1:
+            return cls(rows[0].u.to(device), rows[0].s.to(device), rows[0].v.to(device))
+        u, s, v = (torch.cat(parts).to(device) for parts in zip(*((row.u, row.s, row.v) for row in rows), strict=True))
+        return cls(u, s, v)
 
 
-@dataclass(frozen=True)
 class Spectra:
-    """The decompositions that an operator has needed so far.
+    """The decompositions that an operator has needed so far, each made once for all operators that share them.
 
     A reflected border makes a symmetric kernel's matrix diagonal under the cosine transform DCT-I, but that transform
     is not orthogonal (its end points count half), so it does not make ``A^T A`` diagonal, and there is no closed form
     by Fourier. There is one by singular values: ``A`` is a matrix for the columns and one for the rows.
 
-    Attributes:
-        matrices: of the axis size n, (1 or B, m, n) float64 on the CPU.
+    Args:
+        matrix: of a photo's parameter and the axis size n, (m, n) float64 on the CPU.
+        parameters: of each photo, or of all in one.
+        made: decompositions to begin with, and to add to.
     """
 
-    matrices: Callable[[int], Tensor]
-    _known: dict[tuple[int, torch.dtype, torch.device], Axis] = field(default_factory=dict)
+    def __init__(
+        self,
+        matrix: Callable[[float, int], Tensor],
+        parameters: Sequence[float],
+        made: dict[tuple[float, int, torch.dtype], Axis] | None = None,
+    ):
+        self.matrix, self.parameters = matrix, tuple(parameters)
+        self._made = {} if made is None else made
+        self._placed: dict[tuple[int, torch.dtype, torch.device], Axis] = {}
+
+    def sharing(self, parameters: Sequence[float]) -> Spectra:
+        """Those of the same operator with ``parameters``: what one of the two has made, the other has too.
+
+        What was brought to a GPU is not shared, and goes with the operator that needed it there.
+        """
+        return Spectra(self.matrix, parameters, self._made)
 
     def axis(self, size: int, like: Tensor) -> Axis:
         key = (size, like.dtype, like.device)
-        if key not in self._known:
-            self._known[key] = Axis.of(self.matrices(size)).to(like)
-        return self._known[key]
+        if key not in self._placed:
+            rows = self.parameters if len(set(self.parameters)) > 1 else self.parameters[:1]
+            self._placed[key] = Axis.stacked([self._one(row, size, like.dtype) for row in rows], like.device)
+        return self._placed[key]
+
+    def _one(self, parameter: float, size: int, dtype: torch.dtype) -> Axis:
+        key = (parameter, size, dtype)
+        if key not in self._made:
+            self._made[key] = Axis.of(self.matrix(parameter, size), dtype)
+        return self._made[key]
 
     def correction(self, residual: Tensor, size: tuple[int, int], weight: Tensor) -> Tensor:
         """``argmin_d 1/2 |residual - A d|^2 + weight/2 |d|^2``, (B, 3, H, W).

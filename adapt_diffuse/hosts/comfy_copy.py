@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..degradation.separable import Spectra
 from ..errors import AdaptDiffuseError
 from .comfy_refusals import USE_DECODER, check_weights, compiled, refuse
 
@@ -171,9 +172,15 @@ def differentiable_attention(attention: Any, *args: Any, **kwargs: Any) -> Tenso
 
 
 def fresh(value: Any) -> Any:
-    """``value`` with every tensor inside cloned: in lists, tuples, dicts, our own objects and the host's conditions."""
+    """``value`` with every tensor inside cloned: in lists, tuples, dicts, our own objects and the host's conditions.
+
+    Decompositions are shared with ``value`` instead: no gradient passes them, and a wire's degradation keeps them from
+    run to run.
+    """
     if isinstance(value, Tensor):
         return value.clone()
+    if isinstance(value, Spectra):
+        return value.sharing(value.parameters)
     if type(value) in (list, tuple):
         return type(value)(fresh(item) for item in value)
     if type(value) is dict:
