@@ -22,19 +22,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adapt_diffuse.bundled import bundled_model, default_encoder
+from adapt_diffuse.autoencoder import encode_raw
+from adapt_diffuse.bundled import bundled_encoders, bundled_model
 from adapt_diffuse.commands.demo import PHOTO, demo_photo
 from adapt_diffuse.defaults import make_solver, start_settings
-from adapt_diffuse.degradation import FAMILIES, Degradation, Fading, measure, parse_degradation
-from adapt_diffuse.degradation.spec import degradation_name
+from adapt_diffuse.degradation import FAMILIES, Degradation, measure, parse_degradation
 from adapt_diffuse.estimate import describe_estimate, estimate_damage, load_estimator
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.images import centre_crop, read_photo, smaller
+from adapt_diffuse.latent_space import test_pattern
 from adapt_diffuse.photo_crops import PhotoCrops
-from adapt_diffuse.restore import Restoration, damage_generators, generators_for, restore
+from adapt_diffuse.restore import damage_generators, generators_for, restore
 from adapt_diffuse.scratches import find_scratches
-from adapt_diffuse.severity import load_severity_encoder
-from adapt_diffuse.severity.calibration_photos import sample_views
+from adapt_diffuse.severity import Severity, SeverityModel, load_severity_encoder
+from adapt_diffuse.severity.calibration import calibrate
+from adapt_diffuse.severity.calibration_photos import calibration_size, sample_views
+from adapt_diffuse.severity.choice import choose
 from adapt_diffuse.severity.trainee import trainee_of
 from adapt_diffuse.severity.training import Progress, SeverityTraining, TrainingSettings
 from adapt_diffuse.sheet import before_after
@@ -43,10 +46,10 @@ from adapt_diffuse.start import StartSettings, flash_schedules
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "web" / "docs"
 SMALL, FIVE, MIDDLE, FOUR = 128, 150, 160, 190  # sides of a panel; five and four of two are as wide as a page
-PLOT = 640  # width
-BYTES = 60_000
+PLOT, BYTES = 640, 58_000  # width of a plot, size of any
+LOST, BLUR = "missing-pixels:drop=0.7", "gaussian-blur:std=2"
+THIRTY = StartSettings(steps=30)
 MARK, MARK_STRENGTH = torch.tensor([1.0, 0.1, 0.5]).reshape(1, 3, 1, 1), 0.75  # of a mask over a photo, as in the node
-
 Columns = list[tuple[str, Tensor]]
 
 
@@ -74,18 +77,21 @@ def damaged(photo: Tensor, damage: Degradation) -> Tensor:
     return measure(photo, damage, damage_generators(0, 1))
 
 
-def restored(
-    y: Tensor, damage: Degradation, family: str, solver: str = "default", start: Any = None, **numbers: Any
-) -> Restoration:
-    """``y`` restored by a solver with these numbers in place of the tuned ones.
-
-    Args:
-        family: name of the degradation, for the severity encoder.
-        start: StartSettings; None takes the solver's.
-    """
+def restored(y: Tensor, damage: Degradation, solver: str = "default", start: Any = None, **numbers: Any) -> Tensor:
+    """``y`` restored by a solver with these numbers in place of the tuned ones; ``start`` None takes the solver's."""
     chosen: Any = replace(make_solver(solver, damage), **numbers)  # type: ignore[type-var]
-    encoder = load_severity_encoder(default_encoder(family))
-    return restore(y, damage, model(), chosen, generators_for(0, 1), encoder, start or start_settings(solver))
+    settings = start or start_settings(solver)
+    return restore(y, damage, model(), chosen, generators_for(0, 1), severity_model(damage, y), settings).image
+
+
+def severity_model(damage: Degradation, y: Tensor) -> SeverityModel:
+    """What Restore Photo takes for the photo ``y``: the bundled encoder that fits, else a calibration."""
+    with torch.no_grad():
+        latent = encode_raw(model().autoencoder, test_pattern() * 2 - 1)
+    if found := choose(bundled_encoders().values(), latent, damage, y):
+        return load_severity_encoder(found)
+    views = sample_views(*calibration_size(damage, *damage.image_size(y.shape[2], y.shape[3])))
+    return calibrate(views, damage, model().encode, model().multiple)
 
 
 def knob(
@@ -95,6 +101,7 @@ def knob(
     words: str,
     spec: str,
     noise_std: float,
+    side: int = SMALL,
     start: StartSettings | None = None,
     **numbers: Any,
 ) -> Callable[[], Image.Image]:
@@ -106,11 +113,10 @@ def knob(
 
     def draw() -> Image.Image:
         damage = parse_degradation(spec, noise_std)
-        y = damaged(flower(SMALL), damage)
+        y = damaged(flower(side), damage)
         columns: Columns = [("damaged", y)]
         for value in values:
-            made = restored(y, damage, degradation_name(spec), solver, start, **{field: value}, **numbers)
-            columns.append((f"{words} {value:g}", made.image))
+            columns.append((f"{words} {value:g}", restored(y, damage, solver, start, **{field: value}, **numbers)))
         return before_after(columns)
 
     return draw
@@ -140,8 +146,7 @@ def scratched() -> Tensor:
 
 
 def find_scratches_picture() -> Image.Image:
-    photo = scratched()
-    shown = [("scratched", photo)]
+    shown = [("scratched", photo := scratched())]
     for sensitivity in (0.3, 0.5, 0.7):
         mask = find_scratches(photo, sensitivity)
         shown.append((f"sensitivity {sensitivity}", photo + MARK_STRENGTH * mask * (MARK - photo)))
@@ -149,18 +154,18 @@ def find_scratches_picture() -> Image.Image:
 
 
 def estimate_degradation() -> Image.Image:
-    photo = flower(256)
-    y = damaged(photo, parse_degradation("gaussian-blur:std=2|jpeg:quality=30", 0.03)).clamp(0, 1)
+    y = damaged(flower(256), parse_degradation(f"{BLUR}|jpeg:quality=30", 0.03)).clamp(0, 1)
     found = estimate_damage(y, load_estimator())
     print(describe_estimate(found))
-    made = restored(y, found.degradation(), "mixed").image
-    again = damaged(made, found.degradation())
-    return before_after([("unknown damage", y), ("restored, damaged as estimated", again), ("restored", made)])
+    damage = found.degradation()
+    made = restored(y, damage)
+    shown = [("unknown damage", y), ("restored, damaged as estimated", damaged(made, damage)), ("restored", made)]
+    return before_after(shown)
 
 
 def restore_photo() -> Image.Image:
-    above, below, names = [], [], []
-    for name, spec, noise_std in (
+    columns: Columns = []
+    for words, spec, noise_std in (
         ("blurred, noisy", "gaussian-blur:std=2.5", 0.05),
         ("three quarters lost", "missing-pixels:drop=0.75", 0.02),
         ("old print", "film-damage:fade=0.4,cast=0.5,scratches=5,dust=40", 0.03),
@@ -168,16 +173,24 @@ def restore_photo() -> Image.Image:
     ):
         damage = parse_degradation(spec, noise_std)
         y = damaged(flower(MIDDLE), damage)
-        above.append(torch.nn.functional.interpolate(y, (MIDDLE, MIDDLE), mode="nearest"))
-        below.append(restored(y, damage, degradation_name(spec)).image)
-        names.append(name)
-    return before_after([(name, torch.cat(pair)) for name, *pair in zip(names, above, below, strict=True)])
+        shown = torch.nn.functional.interpolate(y, (MIDDLE, MIDDLE), mode="nearest")
+        columns.append((words, torch.cat([shown, restored(y, damage)])))
+    return before_after(columns)
+
+
+def blurred(std: float) -> tuple[Tensor, Severity]:
+    damage = parse_degradation(f"gaussian-blur:std={std}", 0.05)
+    y = damaged(flower(MIDDLE), damage)
+    return y, severity_model(damage, y).predict(y, model().multiple, model().encode)
+
+
+def encode_severity() -> Image.Image:
+    shown = [(std, *blurred(std)) for std in (0.3, 1, 2, 3)]
+    return before_after([(f"blur {std:g}: severity {float(found.sigma_hat):.2f}", y) for std, y, found in shown])
 
 
 def start_time() -> Image.Image:
-    damage = parse_degradation("gaussian-blur:std=3", 0.05)
-    encoder = load_severity_encoder(default_encoder("gaussian-blur"))
-    severity = encoder.predict(damaged(flower(MIDDLE), damage), model().multiple, model().encode)
+    _, severity = blurred(3)
     starts, schedules = flash_schedules(severity.sigma_hat, model().sigmas, StartSettings())
     steps = [len(schedule) - 1 for schedule in schedules]
     picture: Image.Image = of_nodes("plot").schedule_plot(model().sigmas, starts.tolist(), steps)
@@ -189,7 +202,8 @@ def train_severity() -> Image.Image:
         400, batch=8, size=64, learning_rate=1e-3, architecture="refiner", width=32, validate_every=400, average=0.97
     )
     trainee = trainee_of(model().autoencoder, settings, torch.device("cpu"))
-    photos, views = PhotoCrops([PHOTO], settings.size, max_side=320), sample_views(settings.size, settings.size)
+    photos = PhotoCrops([PHOTO], settings.size, max_side=320)
+    views = sample_views(settings.size, settings.size).repeat(4, 1, 1, 1)
     # what the plot reads of the node's Curve
     curve = types.SimpleNamespace(steps=[], reconstruction=[], errors=None)
 
@@ -200,9 +214,8 @@ def train_severity() -> Image.Image:
 
     with tempfile.TemporaryDirectory() as folder, torch.enable_grad():
         out = Path(folder) / "encoder.safetensors"
-        SeverityTraining(trainee, FAMILIES["gaussian-blur"](), photos, views.repeat(4, 1, 1, 1), settings, out).run(note)
-    picture: Image.Image = of_nodes("training_plot").training_picture(curve)
-    return picture
+        SeverityTraining(trainee, FAMILIES["gaussian-blur"](), photos, views, settings, out).run(note)
+    return of_nodes("training_plot").training_picture(curve)
 
 
 def of_nodes(name: str) -> Any:
@@ -215,10 +228,15 @@ def of_nodes(name: str) -> Any:
 
 
 PICTURES: dict[str, Callable[[], Image.Image]] = {
-    "diffpir": knob("diffpir", "trust", (0.01, 1, 100), "trust", "missing-pixels:drop=0.7", 0.1),
-    "latino": knob("latino", "trust", (0.01, 1, 100), "trust", "gaussian-blur:std=2", 0.03),
-    "mpgd": knob("mpgd", "eta", (0, 6, 60), "step size", "gaussian-blur:std=3", 0.02),
-    "dcdp": knob("dcdp", "iterations", (1, 5, 30), "iterations", "missing-pixels:drop=0.7", 0.05),
+    "diffpir": knob("diffpir", "trust", (1, 30, 1000), "trust", LOST, 0.02, MIDDLE),
+    "latino": knob("latino", "trust", (0.01, 1, 100), "trust", BLUR, 0.03, MIDDLE),
+    "mpgd": knob("mpgd", "eta", (0, 12, 100), "step size", LOST, 0.05),
+    "flow-dps": knob("flow-dps", "eta", (0, 12, 60), "step size", LOST, 0.05, start=StartSettings(per_octave=6)),
+    "latent-daps": knob("latent-daps", "rate", (0.01, 0.2, 2), "rate", LOST, 0.05),
+    "dcdp": knob("dcdp", "iterations", (1, 5, 30), "iterations", LOST, 0.05),
+    "gml-dps": knob("gml-dps", "eta", (0, 8, 80), "step size", LOST, 0.05, start=THIRTY),
+    "resample": knob("resample", "proximal", (0, 1, 300), "hold", BLUR, 0.03, start=THIRTY, iterations=20),
+    "encode-severity": encode_severity,
     "start-time": start_time,
     "train-severity": train_severity,
     "film-damage": film_damage,

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.help_pictures import PICTURES
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "web" / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -46,6 +48,9 @@ def test_its_pictures_are_there_and_small(page: Path) -> None:
             assert picture.format == "JPEG" and picture.width <= 800
 
 
-def test_no_picture_is_left_over() -> None:
-    shown = {name for page in PAGES for name in re.findall(r"\]\((.+?\.jpg)\)", page.read_text(encoding="utf-8"))}
-    assert {path.name for path in DOCS.glob("*.jpg")} == shown
+def test_no_picture_is_left_over_and_all_are_a_small_download() -> None:
+    shown = {name for page in PAGES for name in re.findall(r"!\[.*?\]\((.+?)\)", page.read_text(encoding="utf-8"))}
+    pictures = [path for path in DOCS.iterdir() if path.suffix != ".md"]
+    assert {path.name for path in pictures} == shown
+    assert {f"{name}.jpg" for name in PICTURES} <= shown
+    assert sum((DOCS / f"{name}.jpg").stat().st_size for name in PICTURES) < 700_000
