@@ -74,8 +74,10 @@ class Outcome:
     error: AdaptDiffuseError | None = None
 
 
-def batches_of(jobs: Sequence[Job], batch: int | None, device: torch.device, max_side: int = 0) -> list[list[Job]]:
-    """The jobs by the size of their photos, ``batch`` at a time; None takes what the memory bears.
+def batches_of(
+    jobs: Sequence[Job], batch: int | None, degradation: Degradation, device: torch.device, max_side: int = 0
+) -> list[list[Job]]:
+    """The jobs by the size of their photos, ``batch`` at a time; None takes what the memory bears of their images.
 
     Photos are taken as large as ``max_side`` leaves them, see Recipe. Files that are no photos are alone: reading them
     says what they are.
@@ -86,7 +88,7 @@ def batches_of(jobs: Sequence[Job], batch: int | None, device: torch.device, max
         groups.setdefault(fitted_size(*found, max_side) if found else (job.index,), []).append(job)
     batches = []
     for size, group in groups.items():
-        count = batch or (photos_at_once(size, device) if len(size) == 2 else 1)
+        count = batch or (photos_at_once(degradation.image_size(*size), device) if len(size) == 2 else 1)
         batches += [group[first : first + count] for first in range(0, len(group), count)]
     return batches
 
@@ -102,8 +104,8 @@ def size_on_disk(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def photos_at_once(size: tuple[int, ...], device: torch.device) -> int:
-    """How many photos of ``size`` go through together."""
+def photos_at_once(size: tuple[int, int], device: torch.device) -> int:
+    """How many images of ``size``, that of the restored ones, go through together."""
     pixels = size[0] * size[1]
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

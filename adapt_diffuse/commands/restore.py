@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if unknown:
         worked = guessed_outcomes(jobs, recipe, Guesswork(load_estimator(), solver_for, args.refine))
     else:
-        batches = batches_of(jobs, args.batch, prior.device, args.max_side)
+        batches = batches_of(jobs, args.batch, degradation, prior.device, args.max_side)
         worked = (Guessed(outcome, degradation) for batch in batches for outcome in outcomes(batch, recipe))
 
     rows: dict[int, dict[str, Any]] = {}

@@ -11,6 +11,7 @@ from adapt_diffuse.checkpoints import read_safetensors, write_safetensors
 from adapt_diffuse.commands import batches
 from adapt_diffuse.commands.batches import Job, batches_of, cost_of, seconds_of, size_on_disk
 from adapt_diffuse.cost import Cost
+from adapt_diffuse.degradation import Downscale, Noise
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.images import read_photo
 from adapt_diffuse.restore import Restoration
@@ -132,9 +133,18 @@ def test_photos_are_grouped_by_their_upright_size(folder, tmp_path):
     paths = sorted(folder.iterdir())
     assert [size_on_disk(path) for path in paths] == [(32, 24), (24, 40), (32, 24), (32, 24), (24, 40), None, (32, 24)]
     jobs = [Job(index, path, tmp_path) for index, path in enumerate(paths)]
-    found = [[job.index for job in batch] for batch in batches_of(jobs, 3, CPU)]
+    found = [[job.index for job in batch] for batch in batches_of(jobs, 3, Noise(), CPU)]
     assert found == [[0, 2, 3], [6], [1, 4], [5]]
-    assert [len(batch) for batch in batches_of(jobs, None, CPU)] == [4, 2, 1]
+    assert [len(batch) for batch in batches_of(jobs, None, Noise(), CPU)] == [4, 2, 1]
+
+
+def test_as_many_thumbnails_go_together_as_of_the_images_that_they_become(tmp_path):
+    draw_photos(tmp_path, 9, 64, 64)
+    jobs = [Job(index, path, tmp_path) for index, path in enumerate(sorted(tmp_path.iterdir()))]
+    for factor, expected in ((1, [8, 1]), (4, [4, 4, 1]), (16, [1] * 9)):
+        found = batches_of(jobs, None, Downscale(factor), CPU)
+        assert [len(batch) for batch in found] == expected
+    assert [len(batch) for batch in batches_of(jobs, 8, Downscale(16), CPU)] == [8, 1]
 
 
 @pytest.mark.parametrize(("size", "count"), [((8, 8), 8), ((256, 256), 4), ((512, 400), 1), ((4000, 4000), 1)])
