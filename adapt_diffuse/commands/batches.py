@@ -30,6 +30,8 @@ MOST_PHOTOS = 8  # at once; more is hardly faster, and Ctrl-C loses those under 
 CPU_PIXELS = 2**18  # at once on a CPU, where a batch saves little time
 GPU_BYTES_PER_PIXEL = 2**15  # of a large autoencoder's decoder with its gradient
 
+EncoderFor = Callable[[tuple[int, int], Degradation], SeverityModel]
+
 
 @dataclass(frozen=True)
 class Job:
@@ -50,7 +52,7 @@ class Recipe:
     """What is done to every photo.
 
     Attributes:
-        encoder: the severity encoder for photos of a (height, width).
+        encoder: the severity encoder for photos of a (height, width) after a degradation.
         seed: of the first photo.
         max_side: larger photos are reduced until their longer side has so many pixels; 0 leaves them as they are.
     """
@@ -58,7 +60,7 @@ class Recipe:
     degradation: Degradation
     prior: DiffusersPrior
     solver: Solver
-    encoder: Callable[[tuple[int, int]], SeverityModel]
+    encoder: EncoderFor
     start: StartSettings
     seed: int
     max_side: int = 0
@@ -174,7 +176,7 @@ def restore_batch(photo: Tensor, recipe: Recipe, generators: list[torch.Generato
     """Restore photos (B, 3, H, W) under a progress bar."""
     from tqdm import tqdm
 
-    encoder = recipe.encoder((photo.shape[2], photo.shape[3]))
+    encoder = recipe.encoder((photo.shape[2], photo.shape[3]), recipe.degradation)
     with tqdm(desc=title, unit="step", leave=False, file=sys.stderr) as bar:
 
         def advance(step: int, steps: int, x: Tensor, z0: Tensor, sigma: Tensor) -> None:

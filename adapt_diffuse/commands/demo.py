@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     solver = make_solver(args.solver, degradation, eta=args.eta, gamma=args.gamma, through=args.through)
     start = options.start_settings(args, args.solver)
     prior = options.load_prior(args)
-    recipe = Recipe(degradation, prior, solver, encoders(args, degradation, prior), start, args.seed)
+    recipe = Recipe(degradation, prior, solver, encoders(args, prior), start, args.seed)
     photo = demo_photo().to(prior.device)
     damaged = measure(photo, degradation, damage_generators(args.seed, 1))
     write_image(args.out / "damaged.png", damaged)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..autoencoder import encode_raw
-from ..bundled import bundled_encoders, default_encoder
+from ..bundled import bundled_encoders
 from ..checkpoints import write_text
 from ..defaults import SOLVER_NAMES, make_solver
 from ..degradation import Degradation, Noise
@@ -25,13 +25,13 @@ from ..images import find_photos, write_image
 from ..latent_space import test_pattern
 from ..restore import Restoration
 from ..severity import SeverityModel
-from ..severity.calibration import calibrate
+from ..severity.calibration import Calibration, calibrate
 from ..severity.calibration_photos import calibration_size, folder_views, sample_views
 from ..severity.choice import choose
 from ..solvers import Solver
 from ..words import describe_restoration
 from . import options
-from .batches import Job, Outcome, Recipe, batches_of, cost_of, outcomes, seconds_of
+from .batches import EncoderFor, Job, Outcome, Recipe, batches_of, cost_of, outcomes, seconds_of
 from .blind import Guessed, Guesswork, guessed_outcomes
 
 WITHOUT = Path("none")  # in place of a severity encoder
@@ -67,8 +67,6 @@ def run(args: argparse.Namespace) -> int:
     unknown = args.degradation == options.AUTO
     check_refine(args, unknown)
     degradation = Noise(args.noise_std) if unknown else options.degradation_of(args)
-    if unknown and args.severity_encoder is None:
-        args.severity_encoder = default_encoder("mixed")
 
     def solver_for(damage: Degradation) -> Solver:
         return make_solver(args.solver, damage, eta=args.eta, gamma=args.gamma, through=args.through)
@@ -82,8 +80,7 @@ def run(args: argparse.Namespace) -> int:
     photos, failed = options.photos_of(args.photos, args.out)
     options.check_report(args.report, photos)
     prior = options.load_prior(args)
-    encoder = encoders(args, degradation, prior)
-    recipe = Recipe(degradation, prior, solver, encoder, start, args.seed, args.max_side)
+    recipe = Recipe(degradation, prior, solver, encoders(args, prior), start, args.seed, args.max_side)
     jobs = [Job(index, path, target) for index, (path, target) in enumerate(photos)]
 
     worked: Iterator[Guessed]
@@ -109,11 +106,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_refine(args: argparse.Namespace, unknown: bool) -> None:
-    """Raise AdaptDiffuseError where --refine, or a calibration, does not go with the degradation."""
+    """Raise AdaptDiffuseError where --refine does not go with the degradation."""
     if args.refine < 0 or (args.refine and not unknown):
         raise AdaptDiffuseError(f"--refine goes with --degradation auto, and is 0 or more, not {args.refine}.")
-    if unknown and args.severity_encoder == WITHOUT:
-        raise AdaptDiffuseError("--severity-encoder none calibrates on a known --degradation, not on auto.")
 
 
 def finish(outcome: Outcome, sigmas: Tensor, degradation: Degradation) -> dict[str, Any] | None:
@@ -130,12 +125,10 @@ def finish(outcome: Outcome, sigmas: Tensor, degradation: Degradation) -> dict[s
     return {"photo": str(job.photo), "restored": str(job.target), **report_row(result, place)}
 
 
-def encoders(
-    args: argparse.Namespace, degradation: Degradation, prior: DiffusersPrior
-) -> Callable[[tuple[int, int]], SeverityModel]:
-    """The severity encoder for photos of a (height, width): the one of the options, else the bundled one that fits.
+def encoders(args: argparse.Namespace, prior: DiffusersPrior) -> EncoderFor:
+    """The severity encoder for photos: the one of the options, else the bundled one that fits.
 
-    Where none does, a calibration, made once for each size.
+    Where none does, a calibration, made once for each size where the degradation stays the same.
 
     Raises:
         AdaptDiffuseError: an encoder that cannot be used, or calibration photos beside one.
@@ -145,26 +138,28 @@ def encoders(
             raise AdaptDiffuseError("--calibration-photos goes with --severity-encoder none.")
         if args.severity_encoder is not None:
             given = options.load_encoder(args.severity_encoder, prior)
-            return lambda size: given
+            return lambda size, degradation: given
     if args.calibration_photos is not None:
         find_photos(args.calibration_photos)  # a folder without any is said at once
     with torch.no_grad():
         latent = encode_raw(prior.autoencoder, test_pattern().to(prior.device) * 2 - 1)
-    made: dict[tuple[int, int], SeverityModel] = {}
     loaded = cache(partial(options.load_encoder, prior=prior))
 
-    def fitting(photo_size: tuple[int, int]) -> SeverityModel:
-        size = calibration_size(degradation, *degradation.image_size(*photo_size))
-        bundled = None
-        if args.severity_encoder is None:
-            bundled = choose(bundled_encoders().values(), latent, degradation, torch.zeros(1, 3, *photo_size))
-        if bundled is not None:
-            return loaded(bundled)
-        if size not in made:
+    made: dict[tuple[int, int], Calibration] = {}
+
+    def calibrated(size: tuple[int, int], degradation: Degradation) -> Calibration:
+        if size not in made or made[size].degradation is not degradation:
             folder = args.calibration_photos
             views = sample_views(*size) if folder is None else folder_views(folder, *size)
             made[size] = calibrate(views.to(prior.device), degradation, prior.encode, prior.multiple)
         return made[size]
+
+    def fitting(photo_size: tuple[int, int], degradation: Degradation) -> SeverityModel:
+        if args.severity_encoder is None:
+            found = choose(bundled_encoders().values(), latent, degradation, torch.zeros(1, 3, *photo_size))
+            if found is not None:
+                return loaded(found)
+        return calibrated(calibration_size(degradation, *degradation.image_size(*photo_size)), degradation)
 
     return fitting
 
