@@ -68,7 +68,9 @@ def own_encoders() -> list[Path]:
 
 
 def encoder_names() -> list[str]:
-    return [name + BUNDLED for name in bundled.bundled_encoders()] + encoder_files()
+    """What there is to choose from, the encoder of the first example first."""
+    names = sorted(bundled.bundled_encoders(), key=lambda name: (not name.endswith("gaussian-blur"), name))
+    return [name + BUNDLED for name in names] + encoder_files()
 
 
 def encoder_path(name: str) -> Path:
@@ -124,8 +126,8 @@ class LoadSeverityEncoder(io.ComfyNode):
                     "encoder_name",
                     options=encoder_names(),
                     tooltip="Its name says for which model's VAE it is. flowers-128, the bundled model: gaussian-blur "
-                    "for blur, missing-pixels for lost pixels, mixed for everything else. sd1, sdxl, sd3, flux1: for "
-                    "checkpoints of these families. Your own go to models/severity_encoders.",
+                    "for blur, missing-pixels for lost pixels, camera-blur for shaken photos, mixed for everything else. sd1, "
+                    "sdxl, sd3, flux1: for checkpoints of these families. Your own go to models/severity_encoders.",
                 )
             ],
             outputs=[

@@ -11,11 +11,13 @@ python -m training.train_prior --images "$photos" --autoencoder "$out/vae" --out
     --minutes "${PRIOR_MINUTES:-70}" --batch "${BATCH:-16}" --lr "${LR:-3e-4}"
 python -m training.export --vae "$out/vae" --prior "$out/prior"
 
-for family in ${FAMILIES:-gaussian-blur missing-pixels camera-blur mixed}; do
+for family in ${FAMILIES:-gaussian-blur missing-pixels mixed camera-blur}; do
     encoder=$out/severity-flowers-128-$family.safetensors
     [ -e "$encoder" ] && [ ! -e "${encoder%.safetensors}.state.pt" ] && continue # finished before
+    init=() # blurs that light bends are learnt fastest by one that knows the others
+    [ "$family" = camera-blur ] && init=(--init "$out/severity-flowers-128-mixed.safetensors")
     python -m adapt_diffuse train-severity --images "$photos" --family "$family" --out "$encoder" \
-        --steps "${STEPS:-1500}" --batch "${BATCH:-16}" --learning-rate 6e-4 --validate-every 250
+        --steps "${STEPS:-1500}" --batch "${BATCH:-16}" --learning-rate 6e-4 --validate-every 250 "${init[@]}"
 done
 python -m training.export --encoders "$out"/severity-*.safetensors
 

@@ -38,7 +38,7 @@ WHAT = {
     "severity": (
         "severity encoder, copy of the autoencoder's encoder with a log-sigma head",
         "python -m adapt_diffuse train-severity --images PHOTOS --out runs/{name} --family {family} --steps {steps} "
-        "--learning-rate 6e-4 --validate-every 250",
+        "--learning-rate {rate:g} --validate-every 250{init}",
     ),
     "refiner": (
         "severity encoder for the latents of {vae}, refines the VAE's own encoding of the damaged photo",
@@ -88,6 +88,20 @@ def steps_of(path: Path) -> int | None:
     return training["made" if path.stem == ESTIMATOR else "steps"]
 
 
+def rate_of(path: Path) -> float | None:
+    """The learning rate of a severity encoder's training; None for other files."""
+    if not path.stem.startswith("severity"):
+        return None
+    return float(json.loads(read_safetensors(path)[1]["training"])["learning_rate"])
+
+
+def begun_with(path: Path) -> str:
+    """The severity encoder, without "severity-", whose weights an encoder's training began with; "" where none's."""
+    if refined_of(path) in REFINED:
+        return "" if refined_of(path) == FIRST else f"{FIRST}-mixed"
+    return f"{MODEL_NAME}-mixed" if path.stem == f"severity-{MODEL_NAME}-camera-blur" else ""
+
+
 def part_of(path: Path) -> str:
     """Which of WHAT a file of ``weights/`` is."""
     if path.stem == ESTIMATOR:
@@ -110,13 +124,13 @@ def write_manifest() -> None:
         what, made_by = WHAT[part_of(path)]
         family = path.stem.removeprefix(f"severity-{MODEL_NAME}-")
         tiny, vae = REFINED.get(refined_of(path), ("", ""))
-        init = "" if refined_of(path) == FIRST else f" --init runs/severity-{FIRST}-mixed.safetensors"
+        init = f" --init runs/severity-{begun_with(path)}.safetensors" if begun_with(path) else ""
         entries[path.relative_to(WEIGHTS).as_posix()] = {
             "sha256": sha256_of(path),
             "bytes": path.stat().st_size,
             "what": what.format(vae=vae),
             "made_by": made_by.format(
-                name=path.name, family=family, steps=steps_of(path), vae=vae, tiny=tiny, init=init
+                name=path.name, family=family, steps=steps_of(path), vae=vae, tiny=tiny, init=init, rate=rate_of(path)
             ),
         }
     (WEIGHTS / "manifest.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
