@@ -106,8 +106,9 @@ def test_a_bundled_encoder_belongs_to_the_bundled_model(name):
     assert encoder.space.fingerprint == pytest.approx(prior.space.fingerprint, abs=0.05)
     assert (encoder.space.scale, encoder.space.shift) == (prior.space.scale, prior.space.shift)
     assert encoder.notes["family"]["noise_std"] == 0.05
-    # five kinds of damage at once are harder to judge than one
-    assert encoder.notes["validation"]["pearson_error"] > (0.7 if name.endswith("mixed") else 0.8)
+    # five kinds of damage at once, and shakes of every shape, are harder to judge than a blur
+    hard = name.endswith(("mixed", "camera-blur"))
+    assert encoder.notes["validation"]["pearson_error"] > (0.7 if hard else 0.8)
 
 
 @needs_model
