@@ -3,6 +3,9 @@
 The estimate z_hat is the encoding of the damaged photo, its lost pixels filled from those around them. Its error is
 told by a probe: the photo is damaged once more, and its latent moves. On a few undamaged photos both are known, and a
 power law between them is fitted.
+
+Where pixels are lost, the error is that of the latent around them: reverse diffusion has to start where it can paint a
+hole, however small a part of a good photo that is.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..degradation import Degradation, GaussianBlur, measure
@@ -18,7 +22,6 @@ from ..degradation.levels import at_strength
 from ..errors import AdaptDiffuseError
 from ..padding import pad_to_multiple
 from .encoder import Encode, Severity
-from .losses import error_variance
 
 STRENGTHS = (0.7, 1.0, 1.4)  # of the damage, next to which the power is fitted
 STEADINESS = 0.5  # how strongly the power is held to 1: as much as photos whose log probes differ by this much
@@ -82,13 +85,15 @@ def calibrate(
     for index, photo in enumerate(photos.split(1)):
         truth = encode(pad_to_multiple(photo, multiple))
         damage = degradation.select(torch.tensor([index % count]))
-        for strength in STRENGTHS:
-            pairs.append(errors(photo, truth, at_strength(damage, strength), multiple, encode, seed + len(pairs)))
+        kinds = {strength: at_strength(damage, strength) for strength in STRENGTHS}
+        strengths = [strength for strength, kind in kinds.items() if strength == 1 or kind is not damage]
+        for strength in strengths:
+            pairs.append(errors(photo, truth, kinds[strength], multiple, encode, seed + len(pairs)))
     points = torch.tensor(pairs, dtype=torch.float64).clamp_min(SMALLEST).log()
     if not bool(torch.isfinite(points).all()):
         raise AdaptDiffuseError("The VAE's encodings of the calibration photos are not finite: use float32 for it.")
     power = steady_power(points)
-    error, probe = points[STRENGTHS.index(1.0) :: len(STRENGTHS)].T
+    error, probe = points[strengths.index(1.0) :: len(strengths)].T
     return Calibration(degradation, math.exp(float((error - power * probe).mean())), power)
 
 
@@ -106,7 +111,7 @@ def errors(
     y = measure(photo, degradation, [torch.Generator().manual_seed(seed)])
     start = degradation.start_image(y)[:, :, : photo.shape[2], : photo.shape[3]]
     z_hat, probe = probed(start, degradation, multiple, encode)
-    return float(error_variance(z_hat, truth).sqrt()), float(probe)
+    return float(spread(z_hat - truth, lost_part(start, degradation), multiple)), float(probe)
 
 
 def probed(photo: Tensor, degradation: Degradation, multiple: int, encode: Encode) -> tuple[Tensor, Tensor]:
@@ -119,7 +124,33 @@ def probed(photo: Tensor, degradation: Degradation, multiple: int, encode: Encod
     again = degradation.start_image(measure(filled.clamp(0, 1).flip(3), degradation, generators))
     again = fill_lost(again[:, :, : photo.shape[2], : photo.shape[3]], degradation).flip(3)
     z_hat, moved = (encode(pad_to_multiple(image, multiple)) for image in (filled, again))
-    return z_hat, error_variance(moved, z_hat).sqrt().cpu().double()
+    return z_hat, spread(moved - z_hat, lost_part(photo, degradation).flip(3), multiple)
+
+
+def lost_part(photo: Tensor, degradation: Degradation) -> Tensor:
+    """Where photos (B, 3, H, W) have lost pixels, (B, 1, H, W) of 0 and 1; everywhere where a photo has lost none.
+
+    Damage that changes the size is taken to lose none.
+    """
+    size = (photo.shape[2], photo.shape[3])
+    everywhere = torch.ones_like(photo[:, :1])
+    if degradation.image_size(*size) != size:
+        return everywhere
+    lost = (degradation.observed(torch.ones_like(photo)).amin(1, keepdim=True) <= 0).to(photo)
+    return torch.where(lost.flatten(1).any(1).reshape(-1, 1, 1, 1), lost, everywhere)
+
+
+def spread(error: Tensor, part: Tensor, multiple: int = 1) -> Tensor:
+    """The root mean square (B,), float64 on the CPU, of latents (B, C, h, w) over a part of the image.
+
+    Args:
+        part: (B, 1, H, W) of 0 and 1. A position of the latent counts as much as its pixels are of the part.
+        multiple: to which the image was padded before it was encoded.
+    """
+    padded = F.pad(part, (0, -part.shape[3] % multiple, 0, -part.shape[2] % multiple))
+    weight = F.adaptive_avg_pool2d(padded, (error.shape[2], error.shape[3])).to(error)
+    square = (weight * error.square()).sum((2, 3)) / weight.sum((2, 3))
+    return square.mean(1).sqrt().cpu().double()
 
 
 def fill_lost(photo: Tensor, degradation: Degradation) -> Tensor:
