@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .degradation import noise_levels
 from .errors import AdaptDiffuseError
 from .measurement import Measurement
 
+KnownPixels = Literal["auto", "keep", "restore"]
+QUIET = 0.02  # noise_std up to which a photo's own pixels look better than restored ones
+FEATHER = 6  # pixels over which they go over into the restored hole
 GREY_LEVEL = 1 / 255
 SECANTS, SLOPES = 6, (0.2, 5.0)  # of the mean of a damaged photo over that of the photo
 
@@ -45,6 +51,18 @@ def paste_known(image: Tensor, measurement: Measurement, feather: int = 0) -> Te
         return torch.where(known, measurement.y, image)
     weight = feathered(known[:, :1], feather).to(image)
     return torch.where(known, weight * measurement.y + (1 - weight) * image, image)
+
+
+def with_known(image: Tensor, measurement: Measurement, known_pixels: KnownPixels = "auto") -> Tensor:
+    """The restored ``image`` (B, 3, H, W), with the photo's own pixels beside its holes where these look better.
+
+    Args:
+        known_pixels: "keep" takes them wherever the damage only loses pixels, "restore" leaves the model's, "auto"
+            keeps those of a photo with hardly any noise.
+    """
+    quiet = float(noise_levels(measurement.degradation, len(image)).max()) <= QUIET
+    wanted = known_pixels == "keep" or (known_pixels == "auto" and quiet)
+    return paste_known(image, measurement, FEATHER) if wanted and keeps_pixels(image, measurement) else image
 
 
 def feathered(known: Tensor, width: int) -> Tensor:

@@ -126,8 +126,9 @@ class LoadSeverityEncoder(io.ComfyNode):
                     "encoder_name",
                     options=encoder_names(),
                     tooltip="Its name says for which model's VAE it is. flowers-128, the bundled model: gaussian-blur "
-                    "for blur, missing-pixels for lost pixels, camera-blur for shaken photos, mixed for everything else. sd1, "
-                    "sdxl, sd3, flux1: for checkpoints of these families. Your own go to models/severity_encoders.",
+                    "for blur, missing-pixels for lost pixels, camera-blur for shaken photos, mixed for everything "
+                    "else. sd1, sdxl, sd3, flux1: for checkpoints of these families. Your own go to "
+                    "models/severity_encoders.",
                 )
             ],
             outputs=[

@@ -10,7 +10,6 @@ from comfy_api.latest import io, ui
 
 from ..adapt_diffuse import bundled, finish
 from ..adapt_diffuse.defaults import SOLVER_NAMES, start_settings
-from ..adapt_diffuse.degradation import noise_levels
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_calibration import HostCalibration
 from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder, pattern_latent
@@ -41,9 +40,6 @@ from .wires import (
     restorable_photo,
 )
 
-QUIET = 0.02  # noise_std up to which a photo's own pixels look better than restored ones
-FEATHER = 6  # pixels
-
 
 class RestorePhoto(io.ComfyNode):
     @classmethod
@@ -65,6 +61,7 @@ class RestorePhoto(io.ComfyNode):
                 "scratches",
                 "inpaint",
             ],  # fmt: skip
+            has_intermediate_output=True,  # so that a cached one shows again what it found
             inputs=[
                 io.Image.Input("image", tooltip="The damaged photo, of any size, or a batch of them."),
                 io.Model.Input("model", tooltip="The diffusion model. It restores what it has learnt."),
@@ -247,10 +244,7 @@ def finished(restored: torch.Tensor, measurement: Measurement, match_colours: bo
     photo = photo_of(restored).to(measurement.y)
     if match_colours:
         photo = finish.match_colours(photo, measurement)
-    quiet = float(noise_levels(measurement.degradation, len(photo)).max()) <= QUIET
-    keeps = finish.keeps_pixels(photo, measurement)
-    if keeps and (known_pixels == "keep" or (known_pixels == "auto" and quiet)):
-        photo = finish.paste_known(photo, measurement, FEATHER)
+    photo = finish.with_known(photo, measurement, known_pixels)  # type: ignore[arg-type]
     return image_of(photo).clamp(0, 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from ..cost import Cost
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
 from ..feasible import check_feasible
+from ..finish import KnownPixels, with_known
 from ..hosts.diffusers import DiffusersPrior
 from ..images import fitted_size, read_photo, smaller
 from ..measurement import Measurement
@@ -55,6 +56,7 @@ class Recipe:
         encoder: the severity encoder for photos of a (height, width) after a degradation.
         seed: of the first photo.
         max_side: larger photos are reduced until their longer side has so many pixels; 0 leaves them as they are.
+        known_pixels: see ``finish.with_known``.
     """
 
     degradation: Degradation
@@ -64,6 +66,7 @@ class Recipe:
     start: StartSettings
     seed: int
     max_side: int = 0
+    known_pixels: KnownPixels = "auto"
 
 
 @dataclass(frozen=True)
@@ -183,9 +186,11 @@ def restore_batch(photo: Tensor, recipe: Recipe, generators: list[torch.Generato
             bar.total = steps
             bar.update(1)
 
-        return restore(
+        result = restore(
             photo, recipe.degradation, recipe.prior, recipe.solver, generators, encoder, recipe.start, advance
         )
+    measurement = Measurement.of(photo, recipe.degradation)
+    return replace(result, image=with_known(result.image, measurement, recipe.known_pixels).clamp(0, 1))
 
 
 def cost_of(result: Restoration, place: int) -> Cost:

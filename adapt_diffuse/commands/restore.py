@@ -44,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, help="photos of one size at a time; default: what the memory bears")
     parser.add_argument("--report", type=Path, help="JSON file with the figures of each photo")
     parser.add_argument("--max-side", type=int, default=0, help="make photos smaller whose longer side has more pixels")
+    parser.add_argument(
+        "--known-pixels",
+        choices=("auto", "keep", "restore"),
+        default="auto",
+        help="where pixels are lost, whether the others stay the photo's own (keep) or become the model's (restore); "
+        "auto keeps those of photos with hardly any noise",
+    )
     options.add_degradation(parser)
     parser.add_argument(
         "--refine",
@@ -80,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     photos, failed = options.photos_of(args.photos, args.out)
     options.check_report(args.report, photos)
     prior = options.load_prior(args)
-    recipe = Recipe(degradation, prior, solver, encoders(args, prior), start, args.seed, args.max_side)
+    encoder = encoders(args, prior)
+    recipe = Recipe(degradation, prior, solver, encoder, start, args.seed, args.max_side, args.known_pixels)
     jobs = [Job(index, path, target) for index, (path, target) in enumerate(photos)]
 
     worked: Iterator[Guessed]

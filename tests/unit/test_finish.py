@@ -7,7 +7,7 @@ import torch
 
 from adapt_diffuse.degradation import CameraBlur, Fading, FilmDamage, GaussianBlur, Marks, MissingPixels
 from adapt_diffuse.errors import AdaptDiffuseError
-from adapt_diffuse.finish import feathered, keeps_pixels, match_colours, paste_known
+from adapt_diffuse.finish import feathered, keeps_pixels, match_colours, paste_known, with_known
 from adapt_diffuse.measurement import Measurement
 
 
@@ -109,3 +109,16 @@ def test_only_lost_pixels_alone_can_be_kept() -> None:
     assert keeps_pixels(restored, Measurement.of(photo, holes()))
     assert not keeps_pixels(restored, Measurement.of(photo, GaussianBlur(1.0)))
     assert not keeps_pixels(restored, Measurement.of(photo, MissingPixels(torch.ones(1, 1, 9, 7))))
+
+
+@pytest.mark.parametrize(("known_pixels", "noise_std", "kept"), [
+    ("auto", 0.01, True), ("auto", 0.05, False), ("keep", 0.05, True), ("restore", 0.01, False),
+])  # fmt: skip
+def test_a_photos_own_pixels_stay_where_they_look_better(known_pixels: str, noise_std: float, kept: bool) -> None:
+    damage = MissingPixels(hole().mask.float(), noise_std)
+    photo, restored = torch.ones(1, 3, 24, 30), torch.full((1, 3, 24, 30), 0.5)
+    made = with_known(restored, Measurement.of(photo, damage), known_pixels)  # type: ignore[arg-type]
+    assert bool((made[:, :, 0, 0] == 1).all()) == kept
+    assert bool((made[:, :, 12, 14] == 0.5).all())
+    blurred = Measurement.of(photo, GaussianBlur(1.0, noise_std))
+    assert torch.equal(with_known(restored, blurred, known_pixels), restored)  # type: ignore[arg-type]
