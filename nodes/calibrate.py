@@ -22,6 +22,7 @@ class CalibrateSeverity(io.ComfyNode):
             description="Instead of a trained severity encoder: measures, on a few good photos, how far the VAE is off "
             "after this damage. Works with every VAE and every kind of damage, in seconds, without training.",
             search_aliases=["severity", "without training", "severity encoder", "any model", "flash", "restore photo"],
+            has_intermediate_output=True,  # so that a cached one shows again what it found
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model; it knows the scale of the VAE's latents."),
                 io.Vae.Input("vae", tooltip="The VAE of the diffusion model."),

@@ -23,6 +23,7 @@ class EstimateDegradation(io.ComfyNode):
             "quality and noise, and how sure that is. To check the estimate, put it on the restored photo with Apply "
             "Degradation: it must look like the damaged one.",
             search_aliases=["blind", "unknown damage", "how blurry", "noise level", "jpeg quality", "restore photo"],
+            has_intermediate_output=True,  # so that a cached one shows again what it found
             inputs=[
                 io.Image.Input(
                     "image",

@@ -99,6 +99,7 @@ class FindScratches(io.ComfyNode):
             description="A mask of scratches and dust to start from: thin or small things that stand out from what is "
             "around them. Shows it over the photo. Correct it in the mask editor where it is wrong.",
             search_aliases=["scratch mask", "dust mask", "auto mask", "old photo", "detect scratches", "inpaint"],
+            has_intermediate_output=True,  # so that a cached one shows again what it found
             inputs=[
                 io.Image.Input("image", tooltip="The scratched photo, or a batch of them."),
                 io.Float.Input(

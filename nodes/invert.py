@@ -32,6 +32,7 @@ class InvertToStart(io.ComfyNode):
             "(DDIM inversion), so that more of the photo's layout stays. Takes as many model calls as the way down. "
             "Use it with DisableNoise.",
             search_aliases=["ddim inversion", "unsampler", "noise inversion", "flash", "reverse"],
+            has_intermediate_output=True,  # so that a cached one shows again what it found
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model, the same that will be sampled."),
                 io.Conditioning.Input(

@@ -62,6 +62,7 @@ class RestorePhoto(io.ComfyNode):
                 "inpaint",
             ],  # fmt: skip
             has_intermediate_output=True,  # so that a cached one shows again what it found
+            has_intermediate_output=True,  # so that a cached one shows again what it found
             inputs=[
                 io.Image.Input("image", tooltip="The damaged photo, of any size, or a batch of them."),
                 io.Model.Input("model", tooltip="The diffusion model. It restores what it has learnt."),

@@ -35,6 +35,7 @@ class EncodeSeverity(io.ComfyNode):
             description="A first estimate of the good photo, and how far it is off: the severity. The worse the photo, "
             "the longer the restoration. Shows the severity in the node.",
             search_aliases=["estimate damage", "how blurry", "severity", "flash", "restore photo"],
+            has_intermediate_output=True,  # so that a cached one shows again what it found
             inputs=[
                 io.Image.Input("image", tooltip="The damaged photo, or a batch of them."),
                 io.Vae.Input("vae", tooltip="The VAE of the diffusion model; it must be the encoder's."),

@@ -116,6 +116,7 @@ class StartTime(io.ComfyNode):
             "good photos take a few steps, bad ones more. Connect latent and sigmas to SamplerCustomAdvanced. Shows "
             "the schedule and the start.",
             search_aliases=["flash", "adaptive steps", "sigmas", "scheduler", "img2img strength", "denoise"],
+            has_intermediate_output=True,  # so that a cached one shows again what it found
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model that will be sampled."),
                 SeverityIO.Input("severity", tooltip="From Encode Severity or Set Severity."),
