@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from comfy_api.latest import io, ui
 
-from ..adapt_diffuse.estimate import describe_estimate, estimate_damage, load_estimator
+from ..adapt_diffuse.estimate import cautious, describe_estimate, estimate_damage, load_estimator
 from ..adapt_diffuse.estimate.damage import NO_JPEG
 from .wires import CATEGORY, DegradationIO, photo_of
 
@@ -20,8 +20,8 @@ class EstimateDegradation(io.ComfyNode):
             display_name="Estimate Degradation",
             category=f"{CATEGORY}/degradation",
             description="Reads off a photo what happened to it: blur or motion, whether it was made smaller, JPEG "
-            "quality and noise, and how sure that is. To check the estimate, put it on the restored photo with Apply "
-            "Degradation: it must look like the damaged one.",
+            "quality and noise, and how sure that is. To check the estimate, put what was found on the restored photo "
+            "with Apply Degradation: it must look like the damaged one.",
             search_aliases=["blind", "unknown damage", "how blurry", "noise level", "jpeg quality", "restore photo"],
             has_intermediate_output=True,  # so that a cached one shows again what it found
             inputs=[
@@ -47,9 +47,18 @@ class EstimateDegradation(io.ComfyNode):
                 ),
             ],
             outputs=[
-                DegradationIO.Output(display_name="degradation", tooltip="What is likelier there than not, in turn."),
+                DegradationIO.Output(
+                    display_name="degradation",
+                    tooltip="What is likelier there than not, in turn, to restore with. Its noise is more than was "
+                    "found: it allows for what is unsure in the estimate, so that no blur is undone too sharply.",
+                ),
                 io.String.Output(
                     display_name="report", tooltip="The estimate in words, with one standard deviation of each number."
+                ),
+                DegradationIO.Output(
+                    display_name="found",
+                    tooltip="The same with the noise that was found and no more, for Apply Degradation: on the "
+                    "restored photo it must look like the damaged one.",
                 ),
             ],
         )  # fmt: skip
@@ -59,7 +68,8 @@ class EstimateDegradation(io.ComfyNode):
         cls, image: torch.Tensor, blur: bool = True, low_resolution: bool = True, jpeg: bool = True
     ) -> io.NodeOutput:
         with torch.inference_mode(False):
-            estimate = estimate_damage(photo_of(image), load_estimator())
+            photo = photo_of(image)
+            estimate = estimate_damage(photo, load_estimator())
             damage = estimate.damage
             none = torch.zeros_like(damage.std)
             if not blur:
@@ -72,4 +82,5 @@ class EstimateDegradation(io.ComfyNode):
             lines = [describe_estimate(estimate, index) for index in range(len(estimate))]
             numbered = [f"photo {number}: {line}" for number, line in enumerate(lines, 1)]
             report = "\n".join(numbered if len(lines) > 1 else lines)
-            return io.NodeOutput(estimate.degradation(), report, ui=ui.PreviewText(report))
+            careful = cautious(estimate, photo).degradation()
+            return io.NodeOutput(careful, report, estimate.degradation(), ui=ui.PreviewText(report))

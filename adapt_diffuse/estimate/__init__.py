@@ -1,5 +1,6 @@
 """What happened to an unknown photo: blur, scale, JPEG and noise, estimated from its pixels alone."""
 
+from .caution import cautious
 from .checkpoint import load_estimator
 from .damage import Damage
 from .estimate import Estimate, estimate_damage
@@ -7,4 +8,13 @@ from .network import DamageEstimator
 from .refine import refine
 from .report import describe_estimate
 
-__all__ = ["Damage", "DamageEstimator", "Estimate", "describe_estimate", "estimate_damage", "load_estimator", "refine"]
+__all__ = [
+    "Damage",
+    "DamageEstimator",
+    "Estimate",
+    "cautious",
+    "describe_estimate",
+    "estimate_damage",
+    "load_estimator",
+    "refine",
+]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +13,13 @@ from ..errors import AdaptDiffuseError
 from .damage import NO_JPEG, Damage
 from .network import NOISE_FLOOR, DamageEstimator, Readings, scale_to_quality
 
+# a number of an operator, that of its uncertainty, and its lowest and highest values
+NUMBERS = (
+    ("std", "std_error", 0.05, 50.0),
+    ("length", "length_error", 0.5, 100.0),
+    ("angle", "angle_error", -math.inf, math.inf),
+    ("quality", "quality_error", 1.0, 99.0),
+)
 ROUNDING = 1 / 255 / 12**0.5  # noise of 8 bit: the least there is
 LARGEST = 0.9  # of log-normal numbers: an uncertainty is told as a part of the number, and no more than this
 
@@ -45,8 +53,21 @@ class Estimate:
         rest = (getattr(self, field.name)[indices] for field in fields(self) if field.name != "damage")
         return Estimate(self.damage.select(indices), *rest)
 
+    def scaled(self, scale: float) -> Estimate:
+        """The estimate for the photo made smaller to ``scale`` of its size, see ``Damage.scaled``."""
+        if scale >= 1:
+            return self
+        return replace(
+            self,
+            damage=self.damage.scaled(scale),
+            std_error=self.std_error * scale,
+            length_error=self.length_error * scale,
+            noise_error=self.noise_error * scale,
+        )
+
     def degradation(self) -> Degradation:
-        """The operator with its noise: one chain, or one per photo where there are several photos."""
+        """The operator with the noise that was found, one per photo where there are several: what the damage looks
+        like. To restore, take the noise of ``cautious``."""
         return self.damage.degradation()
 
 

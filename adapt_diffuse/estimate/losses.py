@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .damage import NO_JPEG, Damage
-from .network import NOISE_FLOOR, Gaussian, Readings, quality_to_scale
+from .damage import NO_JPEG, Damage, quality_to_scale
+from .network import NOISE_FLOOR, Gaussian, Readings
 
 
 def targets(damage: Damage) -> dict[str, tuple[Tensor, Tensor]]:

@@ -138,11 +138,6 @@ def harmonics() -> Tensor:
     return found / found.norm(dim=1, keepdim=True).clamp_min(1e-6)
 
 
-def quality_to_scale(quality: Tensor) -> Tensor:
-    """By what libjpeg multiplies its quantisation tables at ``quality`` (1 to 99): 50 is 1, 10 is 5, 90 is 0.2."""
-    return torch.where(quality < 50, 50 / quality, 2 - quality / 50)
-
-
 def scale_to_quality(scale: Tensor) -> Tensor:
     """The inverse of ``quality_to_scale``."""
     return torch.where(scale > 1, 50 / scale, 100 - 50 * scale)

@@ -9,23 +9,15 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from ..degradation import Noise
 from ..errors import AdaptDiffuseError
-from .damage import NO_JPEG, Damage
-from .estimate import ROUNDING, Estimate
+from .damage import Damage, clean, has, with_number
+from .estimate import NUMBERS, ROUNDING, Estimate
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 EVALUATIONS = 12  # of an operator for each of its numbers
 FAR = 2.0  # uncertainties of the estimate that a number may move by
 HUBER = 2.0  # errors beyond twice the noise are the restoration's, not the operator's
 ROBUST = 1.4826  # median absolute value to standard deviation
-# a number of an operator, that of its uncertainty, and its lowest and highest values
-NUMBERS = (
-    ("std", "std_error", 0.05, 50.0),
-    ("length", "length_error", 0.5, 100.0),
-    ("angle", "angle_error", -math.inf, math.inf),
-    ("quality", "quality_error", 1.0, 99.0),
-)
 
 
 @torch.no_grad()
@@ -58,36 +50,21 @@ def refine(photo: Tensor, restored: Tensor, estimate: Estimate) -> Estimate:
 def _refined(photo: Tensor, restored: Tensor, estimate: Estimate) -> Damage:
     damage = estimate.damage
     for name, error, low, high in NUMBERS:
-        if not _there(damage, name):
+        if not has(damage, name):
             continue
         middle, reach = float(getattr(estimate.damage, name)), FAR * float(getattr(estimate, error))
         noise = float(damage.noise_std)
 
         def misfit(value: float, name: str = name, noise: float = noise, damage: Damage = damage) -> float:
-            return huber(photo - _clean(_with(damage, name, value), restored), noise)
+            return huber(photo - clean(with_number(damage, name, value), restored), noise)
 
         found = golden_section(misfit, max(middle - reach, low), min(middle + reach, high))
         # a flat valley's bottom is no better than where it began
-        damage = _with(damage, name, found if misfit(found) < misfit(middle) else middle)
+        damage = with_number(damage, name, found if misfit(found) < misfit(middle) else middle)
     if damage.length > 0:
         damage = replace(damage, angle=damage.angle % 180)
-    left = (photo - _clean(damage, restored)).abs().median() * ROBUST
+    left = (photo - clean(damage, restored)).abs().median() * ROBUST
     return replace(damage, noise_std=left.cpu().double().reshape(1).clamp(ROUNDING, 1))
-
-
-def _there(damage: Damage, name: str) -> bool:
-    if name == "angle":
-        return bool(damage.length > 0)
-    return bool(getattr(damage, name) < NO_JPEG) if name == "quality" else bool(getattr(damage, name) > 0)
-
-
-def _with(damage: Damage, name: str, value: float) -> Damage:
-    return replace(damage, **{name: torch.tensor([value], dtype=torch.float64)})
-
-
-def _clean(damage: Damage, image: Tensor) -> Tensor:
-    bare = replace(damage, angle=damage.angle % 180).degradation()
-    return image if isinstance(bare, Noise) else bare(image)
 
 
 def huber(residual: Tensor, noise_std: float) -> float:

@@ -6,12 +6,18 @@ from .estimate import Estimate
 
 SURE = 0.8  # above this probability nothing is said of doubts
 LEAST_NOISE = 0.004
+NOTHING = (
+    "nothing found: neither blur, JPEG nor noise that could be taken away, so the photo is best left as it is; lost or "
+    "scratched parts need a mask, painted or from find-scratches (Find Scratches)"
+)
 
 
 def describe_estimate(estimate: Estimate, index: int = 0) -> str:
     """What happened to photo ``index``: "blurred with std 1.8 ± 0.3 pixels, JPEG quality 35 ± 8, noise 0.04 ± 0.01"."""
+    if estimate.damage.nothing[index]:
+        return NOTHING
     said = [*_blur(estimate, index), *_scale(estimate, index), *_jpeg(estimate, index), *_noise(estimate, index)]
-    return ", ".join(said) or "nothing found: neither blur, JPEG nor noise"
+    return ", ".join(said)
 
 
 def _blur(estimate: Estimate, index: int) -> list[str]:
