@@ -33,6 +33,14 @@ def anchor_weight(measurement: Measurement, sigma: Tensor, trust: float = 1.0) -
     return trust * noise_floor(measurement) ** 2 * (1 + sigma**-2.0)
 
 
+def contrast(image: Tensor, z0: Tensor) -> Tensor:
+    """The spread of images (B, 3, H, W) over that of their latents (B, C, h, w): (B,) float64 on the CPU.
+
+    An error s of the latent is about ``contrast`` times as large in the image.
+    """
+    return (image.flatten(1).std(1) / z0.flatten(1).std(1)).clamp_min(1e-3).cpu().double()
+
+
 def slope(prior: LatentPrior, measurement: Measurement, z: Tensor) -> tuple[Tensor, Tensor]:
     """The residual ``r = y - A(D(z))`` on [0, 1], and ``-grad 1/2 |r|^2`` in z (B, C, h, w); both detached."""
     with torch.enable_grad():

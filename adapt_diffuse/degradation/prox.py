@@ -91,6 +91,11 @@ def _quiet(degradation: Degradation) -> Degradation:
     return parts[0] if len(parts) == 1 else LinearChain(parts, degradation.noise_std)
 
 
+def look_every(device: torch.device) -> int:
+    """After how many iterations to look at whether they are enough."""
+    return 1 if device.type == "cpu" else LOOK
+
+
 def conjugate_gradients(
     apply: Callable[[Tensor], Tensor], b: Tensor, tolerance: float = TOLERANCE, iterations: int = ITERATIONS
 ) -> Tensor:
@@ -101,7 +106,7 @@ def conjugate_gradients(
     """
     x, r, p = torch.zeros_like(b), b, b
     rr = dot(r, r)
-    enough, look = tolerance**2 * rr, 1 if b.device.type == "cpu" else LOOK
+    enough, look = tolerance**2 * rr, look_every(b.device)
     for iteration in range(iterations):
         if iteration % look == 0 and not bool((rr > enough).any()):
             break

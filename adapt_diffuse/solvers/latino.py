@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..degradation.prox import prox
-from ..fit import noise_floor
+from ..fit import anchor_weight, contrast
 from ..measurement import Measurement
 from ..prior import LatentPrior
 from .base import State
@@ -34,7 +34,6 @@ class LATINO(DecoupledSolver):
 
     def fit(self, state: State, z0: Tensor, sigma: Tensor, prior: LatentPrior, measurement: Measurement) -> Tensor:
         image = prior.guide.decode(z0)
-        contrast = (image.flatten(1).std(1) / z0.flatten(1).std(1)).clamp_min(1e-3).cpu().double()
-        weight = self.trust * noise_floor(measurement) ** 2 * (1 + sigma**-2.0) / contrast**2
+        weight = anchor_weight(measurement, sigma, self.trust) / contrast(image, z0) ** 2
         fitted = prior.guide.encode(prox(measurement.degradation, image, measurement.y, weight))
         return z0 + fitted - prior.guide.encode(image) if self.correct else fitted

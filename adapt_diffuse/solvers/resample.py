@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..degradation.base import noise_levels
+from ..degradation.prox import look_every
+from ..fit import contrast, noise_floor
 from ..guidance import Through
 from ..measurement import Measurement
 from ..prior import LatentPrior, over_image, timestep_of
@@ -23,8 +24,9 @@ class ReSample:
     """DDIM steps; every tenth fits ``z* = argmin |y' - A'(D(z))|^2 + w |z - z0|^2`` and puts it back with noise.
 
     The proximal weight ``w = proximal sigma_y^2 (1 + sigma^2) / sigma^2`` makes z* the most probable z under a
-    Gaussian of variance ``sigma^2 / (1 + sigma^2)`` around the posterior mean. The released code's proximal term is
-    always zero, since its anchor moves with the variable. The last step gives the clean z* back.
+    Gaussian of variance ``sigma^2 / (1 + sigma^2)`` around the posterior mean; a fit in pixels has it over the squared
+    contrast of the image, see LATINO. The released code's proximal term is always zero, since its anchor moves with
+    the variable. The last step gives the clean z* back.
 
     Attributes:
         gamma: how far a fit pulls x (gamma_r); the paper uses 200 to 2000. Too small forgets the fit, too large the
@@ -69,11 +71,14 @@ class ReSample:
         self, prior: LatentPrior, measurement: Measurement, z0: Tensor, sigma: float, in_pixels: bool = False
     ) -> Tensor:
         """z* (1, C, h, w) of one image, from ``z0``: fitted as latent, or as image that is then encoded."""
-        noise = (2 * float(noise_levels(measurement.degradation, 1))) ** 2  # variance on [-1, 1] images
+        noise = (2 * float(noise_floor(measurement))) ** 2  # variance on [-1, 1] images
         weight = self.proximal * noise * (1 + sigma**2) / sigma**2
         enough = noise * float(measurement.count())
-        with torch.no_grad():
-            start = prior.decode(z0) * 2 - 1 if in_pixels else z0
+        start = z0
+        if in_pixels:
+            with torch.no_grad():
+                start = prior.decode(z0) * 2 - 1
+            weight /= float(contrast(start, z0)) ** 2
         fitted = self._descend(
             start, lambda v: measurement.residual((v + 1) / 2 if in_pixels else prior.guide.decode(v)), weight, enough
         )
@@ -83,14 +88,19 @@ class ReSample:
     def _descend(self, start: Tensor, residual: Callable[[Tensor], Tensor], weight: float, enough: float) -> Tensor:
         variable = start.detach().clone().requires_grad_()
         optimizer = torch.optim.Adam([variable], lr=self.learning_rate)
+        done, look = torch.zeros((), dtype=torch.bool, device=start.device), look_every(start.device)
         with torch.enable_grad():
-            for _ in range(self.iterations):
+            for iteration in range(self.iterations):
                 misfit = (2 * residual(variable)).square().sum()
-                if float(misfit.detach()) <= enough:
+                done = done | (misfit.detach() <= enough)
+                if iteration % look == 0 and bool(done):
                     break
                 loss = misfit + weight * (variable - start).square().sum()
                 (variable.grad,) = torch.autograd.grad(loss, variable)
+                last = variable.detach().clone()
                 optimizer.step()
+                with torch.no_grad():  # until the next look
+                    variable.copy_(torch.where(done, last, variable))
         return variable.detach()
 
 
