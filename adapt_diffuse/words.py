@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from .degradation import (
@@ -36,8 +38,8 @@ KINDS = (
 
 
 def grade(sigma_hat: float) -> str:
-    """A word for a severity: barely, mildly, clearly, heavily or almost beyond recognition."""
-    return next((word for limit, word in GRADES if sigma_hat < limit), "almost beyond recognition")
+    """A word for a severity: barely, mildly, clearly, heavily or extremely."""
+    return next((word for limit, word in GRADES if sigma_hat < limit), "extremely")
 
 
 def damage_word(degradation: Degradation) -> str:
@@ -48,16 +50,26 @@ def damage_word(degradation: Degradation) -> str:
 def describe_photo(sigma_hat: float, steps: int, levels: int, damage: str, photo: str = "this photo") -> str:
     """Half a sentence on a photo: how bad it is, and the steps of ``levels`` that its restoration takes."""
     severity = f"severity {sigma_hat:.2f}"
-    return f"{photo} is {grade(sigma_hat)} {damage} ({severity}); {steps} steps where pure noise takes {levels}"
+    count = "1 step" if steps == 1 else f"{steps} steps"
+    return f"{photo} is {grade(sigma_hat)} {damage} ({severity}); {count} where pure noise takes {levels}"
 
 
-def doubt(residual: float) -> str:
-    """What to change, by a result's residual: far below 1 the noise was overstated, and the photo hardly followed."""
-    return ". It has less noise than the degradation says: lower noise_std" if residual < OVERSTATED else ""
+def doubt(residual: float, unsaid: float = 0.0) -> str:
+    """What to change. Nothing is said where nothing is wrong.
+
+    Args:
+        residual: of the result; far below 1 the noise was overstated, and the photo hardly followed.
+        unsaid: see ``noise_check.unsaid_noise``; noise that is taken for detail becomes patterns.
+    """
+    if unsaid > 0:
+        return f". Its noise looks like {unsaid:.3f}, which is more than its degradation says: set noise_std to that"
+    return ". It has less noise than its degradation says: lower noise_std" if residual < OVERSTATED else ""
 
 
-def describe_restoration(result: Restoration, sigmas: Tensor, degradation: Degradation, index: int = 0) -> str:
-    """One sentence on a photo of a restoration; the seconds are those of all its photos."""
+def describe_restoration(
+    result: Restoration, sigmas: Tensor, degradation: Degradation, index: int = 0, unsaid: float = 0.0
+) -> str:
+    """A sentence or two on a photo of a restoration; ``unsaid`` as in ``doubt``, the seconds are those of all photos."""
     seconds, steps = f"{result.seconds:.1f} s", int(result.steps[index])
     if len(result.image) > 1:
         seconds += f" for {len(result.image)} photos"
@@ -65,17 +77,23 @@ def describe_restoration(result: Restoration, sigmas: Tensor, degradation: Degra
         return f"restored from pure noise in {steps} steps, {seconds}"
     sigma_hat = float(result.severity.sigma_hat[index])
     told = describe_photo(sigma_hat, steps, len(sigmas), damage_word(degradation))
-    return f"{told}, {seconds}{doubt(float(result.residual[index]))}"
+    return f"{told}, {seconds}{doubt(float(result.residual[index]), unsaid)}"
 
 
 def describe_batch(
-    sigma_hat: Tensor, steps: Tensor, levels: int, degradation: Degradation, residual: Tensor, seconds: float
+    sigma_hat: Tensor,
+    steps: Tensor,
+    levels: int,
+    degradation: Degradation,
+    residual: Tensor,
+    unsaid: Sequence[float],
+    seconds: float,
 ) -> str:
-    """A line on each photo of a batch, and the seconds that all of them took."""
+    """A line on each photo of a batch, and the seconds of all of them; ``residual`` and ``unsaid`` as in ``doubt``."""
     word, names = damage_word(degradation), [f"photo {number}" for number in range(1, len(sigma_hat) + 1)]
     if len(names) == 1:
         one = describe_photo(float(sigma_hat[0]), int(steps[0]), levels, word)
-        return f"{one}, {seconds:.1f} s{doubt(float(residual[0]))}"
-    rows = zip(sigma_hat.tolist(), steps.tolist(), residual.tolist(), names, strict=True)
-    lines = [describe_photo(s, n, levels, word, name) + doubt(r) for s, n, r, name in rows]
+        return f"{one}, {seconds:.1f} s{doubt(float(residual[0]), unsaid[0])}"
+    rows = zip(sigma_hat.tolist(), steps.tolist(), residual.tolist(), unsaid, names, strict=True)
+    lines = [describe_photo(s, n, levels, word, name) + doubt(r, u) for s, n, r, u, name in rows]
     return "\n".join([*lines, f"{seconds:.1f} s in all"])

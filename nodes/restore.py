@@ -22,6 +22,7 @@ from ..adapt_diffuse.hosts.comfy_restore import (
     sample_batch,
 )
 from ..adapt_diffuse.measurement import Measurement
+from ..adapt_diffuse.noise_check import unsaid_noise
 from ..adapt_diffuse.severity import Severity
 from ..adapt_diffuse.severity.choice import choose
 from ..adapt_diffuse.words import damage_word, describe_batch
@@ -61,7 +62,6 @@ class RestorePhoto(io.ComfyNode):
                 "scratches",
                 "inpaint",
             ],  # fmt: skip
-            has_intermediate_output=True,  # so that a cached one shows again what it found
             has_intermediate_output=True,  # so that a cached one shows again what it found
             inputs=[
                 io.Image.Input("image", tooltip="The damaged photo, of any size, or a batch of them."),
@@ -189,7 +189,8 @@ class RestorePhoto(io.ComfyNode):
         residual = measurement.residual_ratio(photo_of(plain).to(measurement.y))
         restored = finished(plain, measurement, match_colours, known_pixels)
         seconds = time.monotonic() - begin
-        lines = describe_batch(severity.sigma_hat, sampled.steps, sampled.levels, degradation, residual, seconds)
+        levels, unsaid = sampled.levels, unsaid_noise(measurement)
+        lines = describe_batch(severity.sigma_hat, sampled.steps, levels, degradation, residual, unsaid, seconds)
         report = lines + told
         raw = model.get_model_object("latent_format").process_out(severity.z_hat)
         found = HostSeverity(raw, severity.sigma_hat, severity.photo_size)

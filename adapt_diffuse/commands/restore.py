@@ -129,7 +129,7 @@ def finish(outcome: Outcome, sigmas: Tensor, degradation: Degradation) -> dict[s
     except AdaptDiffuseError as error:
         options.say_failed(job.photo, error)
         return None
-    print(f"{job.target}: {describe_restoration(result, sigmas, degradation, place)}")
+    print(f"{job.target}: {describe_restoration(result, sigmas, degradation, place, outcome.unsaid)}")
     return {"photo": str(job.photo), "restored": str(job.target), **report_row(result, place)}
 
 

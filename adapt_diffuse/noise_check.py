@@ -1,0 +1,34 @@
+"""Whether a photo has more noise than its degradation says: the mistake that ruins a restoration most."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+from .degradation import noise_levels
+from .estimate import DamageEstimator, estimate_damage, load_estimator
+from .measurement import Measurement
+
+LOOK, ENOUGH = 768, 64  # pixels of the photo's middle that are looked at, at most and at least
+MORE, LEAST = 1.5, 0.005  # times and plus what was said: below it is no mistake worth a word
+
+
+def unsaid_noise(measurement: Measurement) -> list[float]:
+    """For each photo the noise that is seen in it, on [0, 1], where it is clearly more than was said; else 0.
+
+    Photos with lost pixels, and tiny ones, are not judged.
+    """
+    y = measurement.y
+    said = noise_levels(measurement.degradation, len(y)).tolist()
+    if min(y.shape[2:]) < ENOUGH or bool((measurement.degradation.observed(torch.ones_like(y)) <= 0).any()):
+        return [0.0] * len(y)
+    top, left = (max(side - LOOK, 0) // 2 for side in y.shape[2:])
+    middle = y[:, :, top : top + LOOK, left : left + LOOK]
+    seen = estimate_damage(middle.clamp(0, 1).cpu().float(), _estimator()).damage.noise_std.tolist()
+    return [found if found > MORE * told + LEAST else 0.0 for found, told in zip(seen, said, strict=True)]
+
+
+@cache
+def _estimator() -> DamageEstimator:
+    return load_estimator()
