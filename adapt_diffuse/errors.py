@@ -9,3 +9,7 @@ class AdaptDiffuseError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.splitlines()))
+
+
+# hosts show the name with its module before the sentence, and inside them that is a long path
+AdaptDiffuseError.__module__ = "adapt_diffuse"

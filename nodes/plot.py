@@ -72,7 +72,7 @@ def severity_bar(sigmas: Sequence[float], damage: str) -> Image.Image:
     for low, high, shade in zip(edges[:-1], edges[1:], SHADES, strict=True):
         left, right = along(low), along(high)
         canvas.box(left + 1, top, right - 1, bottom, shade)
-        word = grade(low) if high < WORST else "beyond"
+        word = grade(low)
         canvas.text(((left + right) / 2, bottom + 12), word, INK, SMALL, "ma")
     for number, sigma in enumerate(sigmas[:MAX_MARKS], 1):
         x = along(min(sigma, WORST))
