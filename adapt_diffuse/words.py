@@ -69,7 +69,7 @@ def doubt(residual: float, unsaid: float = 0.0) -> str:
 def describe_restoration(
     result: Restoration, sigmas: Tensor, degradation: Degradation, index: int = 0, unsaid: float = 0.0
 ) -> str:
-    """A sentence or two on a photo of a restoration; ``unsaid`` as in ``doubt``, the seconds are those of all photos."""
+    """A sentence or two on a photo of a restoration; ``unsaid`` as in ``doubt``, the seconds of all photos."""
     seconds, steps = f"{result.seconds:.1f} s", int(result.steps[index])
     if len(result.image) > 1:
         seconds += f" for {len(result.image)} photos"
