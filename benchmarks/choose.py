@@ -63,9 +63,9 @@ def candidates(photos: Damaged, linear: bool) -> Iterator[Candidate]:
     for c in (0.25, 1.0):
         yield Candidate("diffpir, 2 iterations", solver("diffpir", iterations=2), sparse(2, c))
     for density in (2, 3, 6):
-        for eta in (6.0, 12.0, 24.0):
+        for eta in (6.0, 12.0, 24.0, 48.0):
             yield Candidate(f"mpgd, eta {eta:g}", solver("mpgd", eta=eta), sparse(density, 0.5))
-    for eta in (2.0, 4.0, 8.0, 16.0):
+    for eta in (4.0, 8.0, 16.0, 32.0, 64.0):
         yield Candidate(f"flow-dps, eta {eta:g}", solver("flow-dps", eta=eta), sparse(3, 0.5))
     for density, etas in ((3, (8.0, 16.0, 32.0)), (12, (8.0, 16.0))):
         for eta in etas:
@@ -108,11 +108,13 @@ def main() -> None:
     add_encoder(parser)
     parser.add_argument("--task", choices=tuple(TASKS), required=True)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="candidates with this in their names")
     args = parser.parse_args()
     truth, prior, encoder = load_photos(args), load_prior(args), load_encoder(args, TASKS[args.task][1])
     photos = damage(args.task, truth, args.seed)
     rows: list[dict[str, Any]] = []
-    for candidate in candidates(photos, args.task != NONLINEAR):
+    chosen = [one for one in candidates(photos, args.task != NONLINEAR) if args.only in one.label]
+    for candidate in chosen:
         rows.append(judged(candidate, photos, prior, encoder, args.seed, args.batch))
         write_text(args.out, json.dumps({"task": args.task, "rows": rows}, indent=2))
         print("  ".join(line(rows[-1])), flush=True)

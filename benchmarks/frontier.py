@@ -21,18 +21,22 @@ from matplotlib.ticker import StrMethodFormatter
 from adapt_diffuse.benchmark import TASKS, MethodSettings, damage, run_method
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import describe
-from adapt_diffuse.defaults import start_settings
+from adapt_diffuse.defaults import kind_of, start_settings
 from adapt_diffuse.start import StartSettings
 from adapt_diffuse.statistics import difference_interval
 from benchmarks.cost import denoiser_forwards
 from benchmarks.figures import COLOURS, DPI, GREY, METRICS
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 from benchmarks.sweep_figures import panels
+from benchmarks.table import table
 
 SCORES = ("psnr", "haarpsi")
 NONLINEAR = "nonlinear-blur"
 LINEAR_ONLY = ("psld", "latino")
 REFERENCE = "flash-ldps 0"
+HEADER = ["task", "method", "steps per octave", "calls", "cost", "PSNR dB", "HaarPSI", *(
+    f"{METRICS[score]} minus {REFERENCE.split()[0]}'s at all levels" for score in SCORES
+)]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,12 @@ class Case:
     Attributes:
         method: as the benchmark names it.
         per_octave: steps in which the noise halves; 0 is every level of the model.
+        eta: step size for (blur, lost pixels) where it is not the tool's own, which holds for the tool's density.
     """
 
     method: str
     per_octave: float = 0.0
+    eta: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
@@ -86,6 +92,20 @@ def compare(rows: list[dict[str, Any]]) -> None:
             row[f"{score}_difference"] = [found.mean, found.low, found.high]
 
 
+def line(row: dict[str, Any], task: str) -> list[str]:
+    """A row of the page's table; bold where the whole interval is above zero."""
+    method, _, density = row["case"].rpartition(" ")
+    steps = "" if method == "ae" else "all levels" if density == "0" else density
+    gains = []
+    for score, digits in zip(SCORES, (2, 3), strict=True):
+        mean, low, high = row[f"{score}_difference"]
+        text = f"{mean:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        gains.append("" if row["case"] == REFERENCE else f"**{text}**" if low > 0 else text)
+    name = method if method.startswith("flash-") or method == "ae" else f"{method} from noise"
+    cells = [f"{row['denoiser_forwards']:.1f}", f"{row['cost']:.1f}", f"{row['psnr']:.2f}", f"{row['haarpsi']:.3f}"]
+    return [task, name, steps, *cells, *gains]
+
+
 def main() -> None:
     parser = parser_of(__doc__)
     add_encoder(parser)
@@ -98,12 +118,14 @@ def main() -> None:
     photos = damage(args.task, truth, args.seed)
     rows: list[dict[str, Any]] = []
     for case in cases_for(args.task, args.methods.split(",") if args.methods else None):
-        settings = MethodSettings(start=case.start)
+        eta = case.eta[kind_of(photos.degradation) == "missing"] if case.eta else None
+        settings = MethodSettings(eta=eta, start=case.start)
         row, _ = run_method(case.method, args.task, photos, prior, encoder, args.seed, settings, args.batch)
         rows.append({**row, "case": case.name, "cost": denoiser_forwards(row)})
         compare(rows)
         write_text(args.out, json.dumps({"task": args.task, "rows": rows}, indent=2))
         print(f"{case.name:20} cost {rows[-1]['cost']:6.1f}  {describe(row)}", flush=True)
+    print(table(HEADER, [line(row, rows[0]["task"] if row is rows[0] else "") for row in rows]))
     if args.picture:
         args.picture.parent.mkdir(parents=True, exist_ok=True)
         picture(rows).savefig(args.picture, dpi=DPI)

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from adapt_diffuse.autoencoder import autoencoder_folder
 from adapt_diffuse.benchmark import TASKS
@@ -18,7 +19,9 @@ from adapt_diffuse.images import centre_crop, read_photo
 from adapt_diffuse.schedule import vp_sigmas
 from benchmarks import (
     autoencoders,
+    choose,
     cost,
+    duplicates,
     estimate,
     frontier,
     kinds,
@@ -31,6 +34,7 @@ from benchmarks import (
     table,
     transfer,
 )
+from tests.models import draw_photos
 from tests.reference import ldm_alphas_cumprod
 
 SIGMAS = vp_sigmas(ldm_alphas_cumprod())
@@ -89,6 +93,27 @@ def test_the_frontier_has_a_point_for_every_method_and_density(run, tmp_path, ta
     passes = {name: reference[name] for name in ("denoiser_forwards", "denoiser_backwards")}
     assert passes["denoiser_forwards"] == passes["denoiser_backwards"] > 20
     assert float(read_photo(tmp_path / "frontier.png").std()) > 0.02
+
+
+def test_the_default_is_chosen_among_candidates_that_cost_what_they_do(run, capsys):
+    found = run(choose, "--task", "gaussian-blur-varying", "--only", "1 per octave")["rows"]
+    assert {row["candidate"].split(",")[0] for row in found} == {"latino", "diffpir"} and len(found) == 5
+    for row in found:
+        assert row["cost"] > row["calls"] > 0
+        assert row["psnr"] == pytest.approx(sum(row["photos"]["psnr"]) / len(row["photos"]["psnr"]))
+    assert capsys.readouterr().out.count("| latino, 1 per octave") == 3
+
+
+def test_a_test_photo_that_is_a_training_photo_is_found_and_left_out(photos, tmp_path, monkeypatch, capsys):
+    test = tmp_path / "test"
+    draw_photos(test, 2, 64, 96, 77)
+    ImageOps.mirror(Image.open(photos[0])).resize((64, 48)).save(test / "twin.png")
+    arguments = ["--test", test, "--train", photos[0].parent, "--copy", tmp_path / "clean"]
+    monkeypatch.setattr(sys, "argv", ["duplicates", *(str(value) for value in arguments)])
+    duplicates.main()
+    told = capsys.readouterr().out
+    assert f"twin.png is {photos[0].name}" in told and "2 of 3 photos" in told
+    assert len(list((tmp_path / "clean").iterdir())) == 2
 
 
 def test_autoencoders_are_compared_on_the_same_photos(files, photos, tmp_path, monkeypatch):
