@@ -25,12 +25,10 @@ class Guidance:
     Attributes:
         z0: (B, C, h, w) posterior mean.
         gradient: (B, C, h, w), of the objective with respect to x ("denoiser") or to z0 ("decoder").
-        norm: (B,) ``|y' - A'(D(z0))|`` on [-1, 1] images.
     """
 
     z0: Tensor
     gradient: Tensor
-    norm: Tensor
 
 
 def data_gradient(
@@ -66,12 +64,11 @@ def data_gradient(
             source = z0 = z0.detach().requires_grad_()
         # [-1, 1] images double the [0, 1] residual
         image = prior.guide.decode(z0)
-        norm = safe_norm(2 * measurement.residual(image))
-        objective, more = eta * norm, penalty(z0, image)
+        objective, more = eta * safe_norm(2 * measurement.residual(image)), penalty(z0, image)
         if more is not None:
             objective = objective + more
         (gradient,) = torch.autograd.grad(objective.sum(), source)
-    return Guidance(z0.detach(), gradient.detach(), norm.detach())
+    return Guidance(z0.detach(), gradient.detach())
 
 
 def descend_norm(prior: LatentPrior, measurement: Measurement, z0: Tensor, eta: float) -> Tensor:

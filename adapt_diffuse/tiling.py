@@ -59,11 +59,6 @@ class TileLayout:
     tile: int
     overlap: int
 
-    @property
-    def whole(self) -> bool:
-        """Whether one tile is the whole grid."""
-        return self.tile >= max(self.height, self.width)
-
     def spans(self, length: int) -> list[tuple[int, int]]:
         """Where the tiles begin and end along a side of ``length`` positions: evenly spaced."""
         size = min(self.tile, length)

@@ -10,11 +10,11 @@ from ..fit import fit_latent
 from ..measurement import Measurement
 from ..prior import LatentPrior
 from .base import State
-from .decoupled import DecoupledSolver
+from .decoupled import ChurnedSolver
 
 
 @dataclass(frozen=True)
-class DCDP(DecoupledSolver):
+class DCDP(ChurnedSolver):
     """The estimate is fitted to the photo alone, as far as its noise allows, and then purified: noised and denoised.
 
     Attributes:

@@ -12,14 +12,7 @@ from .base import State
 
 
 class DecoupledSolver:
-    """Denoise, ``fit``, renoise: the data term never sees the denoiser, and no gradient goes through it.
-
-    Attributes:
-        churn: how much of the noise (of its variance) is drawn anew when a fitted estimate goes back: 0 keeps the
-            noise that the denoiser found, which is deterministic, 1 forgets it.
-    """
-
-    churn: float
+    """Denoise, ``fit``, renoise: the data term never sees the denoiser, and no gradient goes through it."""
 
     @property
     def through(self) -> Through:
@@ -30,8 +23,11 @@ class DecoupledSolver:
         raise NotImplementedError
 
     def churn_at(self, sigma: Tensor) -> Tensor:
-        """``churn`` at the levels ``sigma`` (B,), (B,)."""
-        return torch.full_like(sigma, self.churn)
+        """How much of the noise (of its variance) is drawn anew when a fitted estimate goes back to ``sigma``, (B,).
+
+        0 keeps the noise that the denoiser found, which is deterministic, 1 forgets it.
+        """
+        raise NotImplementedError
 
     @torch.no_grad()
     def step(
@@ -41,6 +37,19 @@ class DecoupledSolver:
         fitted = self.fit(state, z0, sigma, prior, measurement)
         found = (state.x - z0) / over_image(sigma, z0)
         return renoise(fitted, found, state.draw(), sigma_next, self.churn_at(sigma_next)), fitted
+
+
+class ChurnedSolver(DecoupledSolver):
+    """A decoupled solver that draws the same share of the noise anew at every level.
+
+    Attributes:
+        churn: that share, see ``churn_at``.
+    """
+
+    churn: float
+
+    def churn_at(self, sigma: Tensor) -> Tensor:
+        return torch.full_like(sigma, self.churn)
 
 
 def renoise(z0: Tensor, found: Tensor, fresh: Tensor, sigma: Tensor, churn: Tensor) -> Tensor:

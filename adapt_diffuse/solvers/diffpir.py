@@ -10,11 +10,11 @@ from ..fit import anchor_weight, fit_latent
 from ..measurement import Measurement
 from ..prior import LatentPrior
 from .base import State
-from .decoupled import DecoupledSolver
+from .decoupled import ChurnedSolver
 
 
 @dataclass(frozen=True)
-class LatentDiffPIR(DecoupledSolver):
+class LatentDiffPIR(ChurnedSolver):
     """``z* = argmin |y - A(D(z))|^2 / (2 noise_std^2) + trust |z - z0|^2 / (2 s^2)`` between denoising and renoising.
 
     s is the posterior's standard deviation at this level, see ``anchor_weight``. The paper's proximal step is in
@@ -23,7 +23,7 @@ class LatentDiffPIR(DecoupledSolver):
     Attributes:
         trust: weight of the model (lambda); above 1 the model counts more, below 1 the photo. Too large leaves the
             damage to the model's guess, too small fits the noise.
-        churn: see DecoupledSolver; zeta, 0.3 in the paper.
+        churn: see ChurnedSolver; zeta, 0.3 in the paper.
         iterations: of conjugate gradients at every step.
         discrepancy: never fit closer than the noise.
     """

@@ -11,11 +11,11 @@ from ..fit import anchor_weight, curvature, noise_floor, slope
 from ..measurement import Measurement
 from ..prior import LatentPrior, over_image
 from .base import State, ddim_step
-from .decoupled import DecoupledSolver
+from .decoupled import ChurnedSolver
 
 
 @dataclass(frozen=True)
-class LatentDAPS(DecoupledSolver):
+class LatentDAPS(ChurnedSolver):
     """An estimate by the flow from x, Langevin dynamics from it towards the photo, and all noise drawn anew.
 
     The dynamics sample ``p(y | z) N(z; z0, s^2)``, s as in ``anchor_weight``; a step is ``rate`` over the curvature of

@@ -11,11 +11,11 @@ from ..fit import anchor_weight, contrast
 from ..measurement import Measurement
 from ..prior import LatentPrior
 from .base import State
-from .decoupled import DecoupledSolver
+from .decoupled import ChurnedSolver
 
 
 @dataclass(frozen=True)
-class LATINO(DecoupledSolver):
+class LATINO(ChurnedSolver):
     """``z* = z0 + E(u*) - E(D(z0))`` with ``u* = prox(D(z0))`` of the data term, of linear damage.
 
     ``E(D(z0))`` is not z0; what the autoencoder loses on the way is taken out, for one more encoding. The prox weighs
@@ -24,7 +24,7 @@ class LATINO(DecoupledSolver):
 
     Attributes:
         trust: weight of the model; above 1 the model counts more, below 1 the photo.
-        churn: see DecoupledSolver; 1 in the paper, which steps with consistency models.
+        churn: see ChurnedSolver; 1 in the paper, which steps with consistency models.
         correct: False is the published ``z* = E(u*)``.
     """
 

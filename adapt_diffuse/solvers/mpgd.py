@@ -10,17 +10,17 @@ from ..guidance import descend_norm
 from ..measurement import Measurement
 from ..prior import LatentPrior
 from .base import State
-from .decoupled import DecoupledSolver
+from .decoupled import ChurnedSolver
 
 
 @dataclass(frozen=True)
-class MPGD(DecoupledSolver):
+class MPGD(ChurnedSolver):
     """``z* = z0 - eta grad |y' - A'(D(z0))|``, then renoised. Nothing is differentiated but the decoder.
 
     Attributes:
         eta: step size, normalised to 256 px as that of Latent-DPS. Too small leaves the damage to the model's guess,
             too large fits the noise and, at last, diverges.
-        churn: see DecoupledSolver.
+        churn: see ChurnedSolver.
     """
 
     eta: float = 6.0

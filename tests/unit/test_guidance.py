@@ -29,7 +29,6 @@ def test_the_gradient_is_the_slope_of_the_data_term(task, through):
         def term(point):
             return data_term(measurement, point)
 
-    assert torch.allclose(guidance.norm, term(source), rtol=1e-12, atol=0)
     for seed in range(3):
         direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         step = 1e-5
@@ -61,7 +60,7 @@ def test_nothing_of_a_gradient_keeps_a_graph(through):
     x.requires_grad_()
     with torch.no_grad():
         guidance = data_gradient(PRIOR, measurement, x, sigma, through)
-    assert not any(value.requires_grad for value in (guidance.z0, guidance.gradient, guidance.norm))
+    assert not any(value.requires_grad for value in (guidance.z0, guidance.gradient))
     assert x.grad is None
 
 
@@ -73,7 +72,6 @@ def test_a_perfect_fit_has_no_gradient_and_no_nan(through):
     measurement = Measurement.of(exact, blur)
     guidance = data_gradient(PRIOR, measurement, x, sigma, through)
     assert torch.equal(guidance.gradient, torch.zeros_like(x))
-    assert guidance.norm.tolist() == [0, 0, 0]
     noise = torch.zeros_like(x)
     moved, z0 = LDPS(eta=5.0, through=through).step(State(x, lambda: noise), sigma, sigma * 0, PRIOR, measurement)
     assert torch.equal(moved, z0)

@@ -1,5 +1,7 @@
 """Fits, renoising and schedules of the solvers of few steps, against what can be computed exactly."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
 from adapt_diffuse.schedule import CLEAN, octaves
 from adapt_diffuse.solvers import DCDP, LATINO, MPGD, FlowDPS, LatentDAPS, LatentDiffPIR, State
-from adapt_diffuse.solvers.decoupled import renoise
+from adapt_diffuse.solvers.decoupled import ChurnedSolver, renoise
 from tests.reference import ToyPrior, relative_error
 from tests.toy_scene import PRIOR, scene
 
@@ -136,6 +138,15 @@ def test_renoised_latents_have_the_level_that_they_should(churn):
     assert torch.allclose((x - z0).flatten(1).std(1), sigma, rtol=0.02)
     correlation = ((x - z0) * found).flatten(1).mean(1) / sigma
     assert torch.allclose(correlation, torch.full_like(sigma, (1 - churn) ** 0.5), atol=0.02)
+
+
+@by_name
+def test_the_share_of_fresh_noise_is_churn_where_a_solver_has_one(solver):
+    sigma = torch.tensor([0.0, 0.5, 3.0], dtype=torch.float64)
+    constant = isinstance(solver, ChurnedSolver)
+    assert constant == hasattr(solver, "churn") == ("churn" in solver.__dataclass_fields__)
+    share = replace(solver, churn=0.3).churn_at(sigma) if constant else solver.churn_at(sigma)
+    assert share.tolist() == ([0.3] * 3 if constant else [1.0, 1 / 1.5, 0.25])
 
 
 @by_name
