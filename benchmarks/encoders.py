@@ -24,8 +24,8 @@ from adapt_diffuse.autoencoder import autoencoder_folder, load_autoencoder
 from adapt_diffuse.bundled import bundled_model
 from adapt_diffuse.checkpoints import device_of, write_text
 from adapt_diffuse.commands.benchmark import spread
-from adapt_diffuse.commands.train_severity import parse_family
 from adapt_diffuse.cost import peak_memory
+from adapt_diffuse.degradation.families import parse_family
 from adapt_diffuse.images import find_photos
 from adapt_diffuse.photo_crops import PhotoCrops
 from adapt_diffuse.severity.checkpoint import count_parameters

@@ -9,8 +9,7 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..adapt_diffuse.commands.train_severity import parse_family
-from ..adapt_diffuse.degradation.families import FAMILIES
+from ..adapt_diffuse.degradation.families import FAMILIES, parse_family
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_training import say_in_node, train_refiner
 from ..adapt_diffuse.images import find_photos

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from adapt_diffuse.checkpoints import device_of, write_safetensors, write_whole
-from adapt_diffuse.commands.train_severity import load_crops, parse_family
+from adapt_diffuse.commands.train_severity import load_crops
 from adapt_diffuse.degradation import measure
-from adapt_diffuse.degradation.families import Family, family_to_json
+from adapt_diffuse.degradation.families import Family, family_to_json, parse_family
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.image_models import spandrel_module
 from adapt_diffuse.metrics import psnr

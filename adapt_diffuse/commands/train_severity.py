@@ -15,7 +15,7 @@ from torch import nn
 from ..autoencoder import autoencoder_folder, load_autoencoder
 from ..bundled import bundled_model
 from ..checkpoints import device_of
-from ..degradation.families import FAMILIES, Family, family_from_json
+from ..degradation.families import FAMILIES, parse_family
 from ..errors import AdaptDiffuseError
 from ..images import find_photos
 from ..photo_crops import PhotoCrops, held_out
@@ -73,19 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--overwrite", action="store_true", help="replace a finished encoder in --out")
     parser.add_argument("--device", default="auto")
-
-
-def parse_family(text: str, noise_std: float) -> Family:
-    """``name`` or ``name:key=value,...`` as a family."""
-    name, _, options = text.partition(":")
-    values: dict[str, object] = {"name": name, "noise_std": noise_std}
-    for option in filter(None, options.split(",")):
-        key, _, value = option.partition("=")
-        try:
-            values[key.strip()] = float(value)
-        except ValueError:
-            raise AdaptDiffuseError(f"'{option}' in '{text}' should be key=number.") from None
-    return family_from_json(values)
 
 
 def run(args: argparse.Namespace) -> int:

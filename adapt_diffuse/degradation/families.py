@@ -22,7 +22,7 @@ from .noise import Noise
 from .resize import MAX_FACTOR, LowResolution
 from .sampling import Family, Shape, check_range, check_whole, uniform, uniform_whole
 
-__all__ = ["FAMILIES", "Family", "family_from_json", "family_to_json"]
+__all__ = ["FAMILIES", "Family", "family_from_json", "family_to_json", "parse_family"]
 
 
 @dataclass(frozen=True)
@@ -240,3 +240,16 @@ def family_from_json(values: dict[str, Any]) -> Family:
         return FAMILIES[name](**options)
     except TypeError:
         raise AdaptDiffuseError(f"The family '{name}' does not have one of the options {sorted(options)}.") from None
+
+
+def parse_family(text: str, noise_std: float) -> Family:
+    """``name`` or ``name:key=value,...`` as a family. Raises AdaptDiffuseError where it is none."""
+    name, _, options = text.partition(":")
+    values: dict[str, object] = {"name": name, "noise_std": noise_std}
+    for option in filter(None, options.split(",")):
+        key, _, value = option.partition("=")
+        try:
+            values[key.strip()] = float(value)
+        except ValueError:
+            raise AdaptDiffuseError(f"'{option}' in '{text}' should be key=number.") from None
+    return family_from_json(values)

@@ -55,6 +55,17 @@ def test_nothing_of_the_method_imports_the_nodes(path):
     assert not outside
 
 
+COMMAND_LINE = {"adapt_diffuse/cli.py", "adapt_diffuse/__main__.py"}
+
+
+@pytest.mark.parametrize("path", PACK, ids=name_of)
+def test_the_command_line_is_imported_by_itself_alone(path):
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    modules = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    own = path.parent.name == "commands" or name_of(path) in COMMAND_LINE
+    assert own or not any("commands" in module.split(".") for module in modules)
+
+
 @pytest.mark.parametrize("path", PACK, ids=name_of)
 def test_the_pack_works_under_any_folder_name(path):
     absolute = [module for module, level, _ in imports(path) if level == 0 and module in {"adapt_diffuse", ROOT.name}]
