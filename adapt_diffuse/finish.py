@@ -96,3 +96,11 @@ def match_colours(image: Tensor, measurement: Measurement) -> Tensor:
         if not bool(step.any()):
             break
     return image + shift
+
+
+def match_grey(image: Tensor, measurement: Measurement) -> Tensor:
+    """The restored ``image`` (B, 3, H, W), each without colour (the mean of its channels) where its photo has none."""
+    y = measurement.y
+    spread = (y.amax(1) - y.amin(1)).flatten(1).amax(1)
+    grey = (spread < GREY_LEVEL / 2).to(image.device)[:, None, None, None]
+    return torch.where(grey, image.mean(1, keepdim=True), image)

@@ -16,6 +16,8 @@ from .errors import AdaptDiffuseError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
+ONE_CHANNEL = frozenset({"1", "L", "LA", "La"})  # modes of Pillow
+
 
 def find_photos(source: str | Path) -> list[Path]:
     """The photos of a folder (and its sub-folders), sorted by name; a single file is itself.
@@ -87,10 +89,28 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray((planes.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
 
 
-def write_image(path: str | Path, image: Tensor | Image.Image) -> None:
-    """Write an image, whole or not at all. Raises AdaptDiffuseError where the disk or the folder refuses."""
+def write_image(path: str | Path, image: Tensor | Image.Image, one_channel: bool = False) -> None:
+    """Write an image, whole or not at all.
+
+    Args:
+        one_channel: as a greyscale file, of the image's luminance.
+
+    Raises:
+        AdaptDiffuseError: the disk or the folder refuses.
+    """
     picture = image if isinstance(image, Image.Image) else to_pil(image)
-    write_whole(Path(path), lambda partial: picture.save(partial))
+    shown = picture.convert("L") if one_channel else picture
+    write_whole(Path(path), lambda partial: shown.save(partial))
+
+
+def has_one_channel(path: str | Path) -> bool:
+    """Whether the file is greyscale, with or without transparency; False where it cannot be read."""
+    try:
+        with warnings.catch_warnings(), Image.open(path) as file:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return file.mode in ONE_CHANNEL or file.mode.startswith(("I", "F"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
 
 
 def centre_crop(photo: Tensor, size: int) -> Tensor:
