@@ -9,6 +9,7 @@ bootstrap intervals. Step sizes of sparse schedules are those that ``benchmarks.
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from benchmarks.cost import denoiser_forwards
 from benchmarks.figures import COLOURS, DPI, GREY, METRICS
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 from benchmarks.sweep_figures import panels
-from benchmarks.table import table
+from benchmarks.table import places, table, without
 
 SCORES = ("psnr", "haarpsi")
 NONLINEAR = "nonlinear-blur"
@@ -77,9 +78,9 @@ CASES = (
 
 
 def cases_for(task: str, methods: list[str] | None) -> list[Case]:
-    """The points of a task; ``methods`` keeps those of some methods."""
+    """The points of a task; ``methods`` keeps those of some methods, or of some names."""
     possible = [case for case in CASES if task != NONLINEAR or case.method.removeprefix("flash-") not in LINEAR_ONLY]
-    return [case for case in possible if methods is None or case.method in methods]
+    return [case for case in possible if methods is None or {case.method, case.name} & set(methods)]
 
 
 def compare(rows: list[dict[str, Any]]) -> None:
@@ -106,14 +107,8 @@ def line(row: dict[str, Any], task: str) -> list[str]:
     return [task, name, steps, *cells, *gains]
 
 
-def main() -> None:
-    parser = parser_of(__doc__)
-    add_encoder(parser)
-    parser.add_argument("--task", choices=tuple(TASKS), required=True)
-    parser.add_argument("--methods", help="some of the methods, with commas; default: all")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--picture", type=Path, help="PNG: quality against cost")
-    args = parser.parse_args()
+def measured(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of all points, written as they come."""
     truth, prior, encoder = load_photos(args), load_prior(args), load_encoder(args, TASKS[args.task][1])
     photos = damage(args.task, truth, args.seed)
     rows: list[dict[str, Any]] = []
@@ -122,9 +117,34 @@ def main() -> None:
         settings = MethodSettings(eta=eta, start=case.start)
         row, _ = run_method(case.method, args.task, photos, prior, encoder, args.seed, settings, args.batch)
         rows.append({**row, "case": case.name, "cost": denoiser_forwards(row)})
-        compare(rows)
         write_text(args.out, json.dumps({"task": args.task, "rows": rows}, indent=2))
         print(f"{case.name:20} cost {rows[-1]['cost']:6.1f}  {describe(row)}", flush=True)
+    return rows
+
+
+def finished(files: list[Path]) -> dict[str, dict[str, Any]]:
+    """The rows of files, by their points in the order of ``CASES``; of a point in two files the later one's."""
+    found = {row["case"]: row for file in files for row in json.loads(file.read_text(encoding="utf-8"))["rows"]}
+    return {
+        case.name: {**found[case.name], "cost": denoiser_forwards(found[case.name])}
+        for case in CASES
+        if case.name in found
+    }
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    add_encoder(parser)
+    parser.add_argument("--task", choices=tuple(TASKS), required=True)
+    parser.add_argument("--methods", help="some of the methods, or points such as flash-mpgd 3, with commas")
+    parser.add_argument("--rows", nargs="+", type=Path, default=[], help="finished files to show, in place of a run")
+    parser.add_argument("--drop", type=places, default=[], help="places of photos to leave out: 6,8")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--picture", type=Path, help="PNG: quality against cost")
+    args = parser.parse_args()
+    rows = list(finished(args.rows).values()) if args.rows else measured(args)
+    rows = [without(row, args.drop) for row in rows]
+    compare(rows)
     print(table(HEADER, [line(row, rows[0]["task"] if row is rows[0] else "") for row in rows]))
     if args.picture:
         args.picture.parent.mkdir(parents=True, exist_ok=True)

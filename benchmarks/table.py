@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,18 @@ def _join(parts: list[Row]) -> Row:
     return whole
 
 
+def without(row: Row, dropped: Sequence[int]) -> Row:
+    """A row without the photos at these places: its means of scores are those of the others, its cost stays."""
+    photos = [photo for place, photo in enumerate(row["photos"]) if place not in dropped]
+    means = {key: float(np.mean([photo[key] for photo in photos])) for key, _ in COMPARED if key in row}
+    return {**row, **means, "images": len(photos), "photos": photos}
+
+
+def places(text: str) -> list[int]:
+    """The numbers in "6,8"."""
+    return [int(part) for part in text.split(",") if part]
+
+
 def interval(found: Interval, pattern: str) -> str:
     return " ".join([pattern.format(found.mean), f"[{pattern.format(found.low)}, {pattern.format(found.high)}]"])
 
@@ -99,9 +112,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--against", help="method that the others are compared with")
+    parser.add_argument("--drop", type=places, default=[], help="places of photos to leave out: 6,8")
     args = parser.parse_args()
     rows = [row for path in args.files for row in json.loads(path.read_text(encoding="utf-8"))]
-    methods = joined([row for row in rows if row["method"] != "severity"])
+    methods = [without(row, args.drop) for row in joined([row for row in rows if row["method"] != "severity"])]
     severity = [row for row in rows if row["method"] == "severity"]
     header = [key for key, _ in COLUMNS]
     header[3] = "psnr [95 %]"
