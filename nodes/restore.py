@@ -245,7 +245,7 @@ def finished(restored: torch.Tensor, measurement: Measurement, match_colours: bo
     """The restored IMAGE in the photo's colours, with its known pixels."""
     photo = photo_of(restored).to(measurement.y)
     if match_colours:
-        photo = finish.match_colours(photo, measurement)
+        photo = finish.match_grey(finish.match_colours(photo, measurement), measurement)
     photo = finish.with_known(photo, measurement, known_pixels)  # type: ignore[arg-type]
     return image_of(photo).clamp(0, 1)
 
