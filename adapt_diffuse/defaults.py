@@ -126,14 +126,14 @@ def fields_of(solver: Any) -> tuple[str, ...]:
 
 
 def stronger(solver: Any, factor: float) -> Solver:
-    """``solver`` with its pull to the photo times ``factor``; one that has nothing to turn stays as it is."""
+    """``solver`` with its pull to the photo times ``factor``."""
     if "eta" in fields_of(solver):
         return replace(solver, eta=factor * solver.eta)
     if "gamma" in fields_of(solver):
         return replace(solver, gamma=factor * solver.gamma)
     if "trust" in fields_of(solver):  # a variance, where the others are lengths
         return replace(solver, trust=solver.trust / factor**2)
-    return solver
+    return replace(solver, tau=solver.tau / factor)
 
 
 def start_settings(solver: str, steps: int = 0) -> StartSettings:

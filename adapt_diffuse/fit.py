@@ -57,7 +57,7 @@ def fit_latent(
     anchor: Tensor,
     weight: Tensor,
     iterations: int = 1,
-    discrepancy: bool = True,
+    tau: float = 1.0,
 ) -> Tensor:
     """Nonlinear conjugate gradients (Polak and Ribiere) from ``anchor`` (B, C, h, w), each image by itself.
 
@@ -67,9 +67,10 @@ def fit_latent(
     Args:
         weight: w, (B,).
         iterations: each costs two decoder passes and one backwards.
-        discrepancy: an image whose residual has reached its noise, ``|r| <= noise_std sqrt(m)``, stays (Morozov).
+        tau: an image whose residual has reached so many times its noise, ``|r| <= tau noise_std sqrt(m)``, stays
+            (Morozov's discrepancy principle); 0 never stops.
     """
-    enough = noise_floor(measurement) ** 2 * measurement.count() if discrepancy else torch.zeros(len(anchor))
+    enough = (tau * noise_floor(measurement)) ** 2 * measurement.count()
     w, z = over_image(weight, anchor), anchor
     residual, descent = slope(prior, measurement, z)
     direction, bend = descent, dot(descent, descent) / dot(residual, residual).clamp_min(TINY)

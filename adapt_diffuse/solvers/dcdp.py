@@ -20,10 +20,13 @@ class DCDP(ChurnedSolver):
     Attributes:
         iterations: of a fit, see ``fit_latent``; it ends at the noise. Too few leave the damage, many fit artefacts
             that the purification must remove.
+        churn: see ChurnedSolver; 1 in the paper.
+        tau: a fit ends at so many times the noise. Too small fits the noise, too large leaves the damage.
     """
 
     iterations: int = 5
     churn: float = 1.0
+    tau: float = 1.0
 
     def fit(self, state: State, z0: Tensor, sigma: Tensor, prior: LatentPrior, measurement: Measurement) -> Tensor:
-        return fit_latent(prior, measurement, z0, sigma.new_zeros(len(z0)), self.iterations)
+        return fit_latent(prior, measurement, z0, sigma.new_zeros(len(z0)), self.iterations, self.tau)

@@ -35,4 +35,4 @@ class LatentDiffPIR(ChurnedSolver):
 
     def fit(self, state: State, z0: Tensor, sigma: Tensor, prior: LatentPrior, measurement: Measurement) -> Tensor:
         weight = anchor_weight(measurement, sigma, self.trust)
-        return fit_latent(prior, measurement, z0, weight, self.iterations, self.discrepancy)
+        return fit_latent(prior, measurement, z0, weight, self.iterations, float(self.discrepancy))

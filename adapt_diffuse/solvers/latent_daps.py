@@ -18,23 +18,26 @@ from .decoupled import ChurnedSolver
 class LatentDAPS(ChurnedSolver):
     """An estimate by the flow from x, Langevin dynamics from it towards the photo, and all noise drawn anew.
 
-    The dynamics sample ``p(y | z) N(z; z0, s^2)``, s as in ``anchor_weight``; a step is ``rate`` over the curvature of
-    its logarithm, where the paper tunes one for each task.
+    The dynamics sample ``p(y | z) N(z; z0, s^2 / trust)``, s as in ``anchor_weight``; a step is ``rate`` over the
+    curvature of its logarithm, where the paper tunes one for each task.
 
     Attributes:
         ode_steps: denoiser passes of an estimate; 1 is the posterior mean.
         iterations: Langevin steps, each a pass of the decoder and one backwards.
         rate: of a Langevin step, times the curvature; above 1 it diverges, far below it does not arrive.
+        churn: see ChurnedSolver; 1 in the paper.
+        trust: weight of the model; above 1 the model counts more, below 1 the photo.
     """
 
     ode_steps: int = 2
     iterations: int = 10
     rate: float = 0.2
     churn: float = 1.0
+    trust: float = 1.0
 
     def fit(self, state: State, z0: Tensor, sigma: Tensor, prior: LatentPrior, measurement: Measurement) -> Tensor:
         anchor = self.flow(state.x, z0, sigma, prior)
-        weight, noise = over_image(anchor_weight(measurement, sigma), anchor), noise_floor(measurement)
+        weight, noise = over_image(anchor_weight(measurement, sigma, self.trust), anchor), noise_floor(measurement)
         length, z = None, anchor
         for _ in range(self.iterations):
             residual, pull = slope(prior, measurement, z)

@@ -74,14 +74,14 @@ SOLVERS: dict[str, Any] = {
     "latent-daps": LatentDAPS(2, 2),
     "dcdp": DCDP(2, 0.5),
 }
-HIDDEN = ("learning_rate", "discrepancy")  # numbers that have no widget
+HIDDEN = ("learning_rate", "discrepancy", "tau")  # numbers that have no widget
 
 
 def sampler_node(solver: Any, image: torch.Tensor, degradation: Any, vae: Any, latent: Any) -> Any:
     """The SAMPLER of the solver's node, with the solver's own numbers on the widgets."""
     numbers = {name: value for name, value in dataclasses.asdict(solver).items() if name not in HIDDEN}
     if isinstance(solver, LatentDAPS):
-        numbers.pop("churn")
+        del numbers["churn"], numbers["trust"]
     name = NODES.get(type(solver), f"{type(solver).__name__}Node")
     node = getattr(pack("nodes.solvers"), name, None) or getattr(pack("nodes.quick_solvers"), name)
     return node.execute(image=image, degradation=degradation, vae=vae, **numbers, latent=latent).result[0]

@@ -270,6 +270,8 @@ def test_a_number_that_a_solver_does_not_have_is_refused(name, number):
         ("resample", "gamma", 2.0),
         ("latino", "trust", 0.25),
         ("diffpir", "trust", 0.25),
+        ("latent-daps", "trust", 0.25),
+        ("dcdp", "tau", 0.5),
     ],
 )
 def test_a_stronger_pull_turns_the_one_number_that_is_its_strength(name, number, factor):
@@ -278,6 +280,12 @@ def test_a_stronger_pull_turns_the_one_number_that_is_its_strength(name, number,
     assert getattr(turned, number) == factor * getattr(solver, number)
     assert replace(turned, **{number: getattr(solver, number)}) == solver
     assert stronger(solver, 1.0) == solver
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_solver_has_a_strength(name):
+    solver = make_solver(name, BLUR)
+    assert stronger(solver, 3.0) != solver == stronger(solver, 1.0)
 
 
 def test_dps_wants_a_model_of_pixels(prior, encoder):

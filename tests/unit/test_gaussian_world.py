@@ -160,7 +160,7 @@ def test_a_fit_is_the_posterior_mean_where_the_anchor_is_exact(damage):
     measurement = UNIT.measured(DAMAGES[damage], 2)
     expected = exact_mean(UNIT, measurement, x, sigma)
     weight = anchor_weight(measurement, sigma)
-    fitted = fit_latent(UNIT, measurement, UNIT.denoise(x, sigma), weight, iterations=16, discrepancy=False)
+    fitted = fit_latent(UNIT, measurement, UNIT.denoise(x, sigma), weight, iterations=16, tau=0.0)
     assert float((fitted - expected).abs().max()) < 1e-7
     solver = LatentDiffPIR(trust=1.0, iterations=16, discrepancy=False)
     state = State(x, lambda: torch.zeros_like(x))
@@ -173,7 +173,7 @@ def test_a_fit_stops_at_the_noise():
     truth = UNIT.posterior(measurement).mean.reshape(1, *UNIT.latent_shape)
     none = torch.zeros(1, dtype=torch.float64)
     stopped = fit_latent(UNIT, measurement, truth + 1, none, iterations=40)
-    patient = fit_latent(UNIT, measurement, truth + 1, none, iterations=40, discrepancy=False)
+    patient = fit_latent(UNIT, measurement, truth + 1, none, iterations=40, tau=0.0)
     ratios = [float(measurement.residual_ratio(UNIT.decode(z))) for z in (truth + 1, stopped, patient)]
     assert ratios[0] > 1 >= ratios[1] > ratios[2]
 

@@ -61,7 +61,7 @@ def exact(prior, anchor, measurement, weight):
 def test_a_fit_is_the_dense_solve_where_decoder_and_damage_are_linear():
     prior, anchor, measurement = linear_scene()
     weight = torch.tensor([0.02, 0.5], dtype=torch.float64)
-    found = fit_latent(prior, measurement, anchor, weight, iterations=60, discrepancy=False)
+    found = fit_latent(prior, measurement, anchor, weight, iterations=60, tau=0.0)
     assert relative_error(found - anchor, exact(prior, anchor, measurement, weight) - anchor) < 1e-9
 
 
@@ -73,7 +73,7 @@ def test_one_iteration_is_the_exact_line_search():
         z = anchor + length * pull
         return float(measurement.residual(prior.decode(z)).square().sum() + 0.1 * (z - anchor).square().sum())
 
-    found = fit_latent(prior, measurement, anchor, torch.tensor([0.1]).double(), iterations=1, discrepancy=False)
+    found = fit_latent(prior, measurement, anchor, torch.tensor([0.1]).double(), iterations=1, tau=0.0)
     length = float(((found - anchor) * pull).sum() / (pull * pull).sum())
     assert relative_error(found, anchor + length * pull) < 1e-12
     assert objective(length) < min(objective(0.999 * length), objective(1.001 * length))
@@ -100,7 +100,7 @@ def test_a_fit_lowers_its_objective_behind_a_curved_decoder():
 
     before = objective(x)
     for iterations in (1, 2, 5):
-        after = objective(fit_latent(PRIOR, measurement, x, weight, iterations, discrepancy=False))
+        after = objective(fit_latent(PRIOR, measurement, x, weight, iterations, tau=0.0))
         assert bool((after < before).all())
         before = after
 
@@ -110,14 +110,14 @@ def test_a_fit_leaves_what_is_at_the_noise_already():
     loud = Measurement(measurement.y, GaussianBlur(1.0, 0.9))
     weight = anchor_weight(loud, sigma)
     assert torch.equal(fit_latent(PRIOR, loud, x, weight, 3), x)
-    assert not torch.equal(fit_latent(PRIOR, loud, x, weight, 3, discrepancy=False), x)
+    assert not torch.equal(fit_latent(PRIOR, loud, x, weight, 3, tau=0.0), x)
 
 
-@pytest.mark.parametrize("discrepancy", [True, False])
-def test_a_perfect_fit_stays(discrepancy):
+@pytest.mark.parametrize("tau", [1.0, 0.0])
+def test_a_perfect_fit_stays(tau):
     prior, anchor, measurement = linear_scene()
     perfect = Measurement.of(prior.decode(anchor), measurement.degradation)
-    found = fit_latent(prior, perfect, anchor, torch.zeros(2, dtype=torch.float64), 3, discrepancy)
+    found = fit_latent(prior, perfect, anchor, torch.zeros(2, dtype=torch.float64), 3, tau)
     assert relative_error(found, anchor) < 1e-12
 
 
@@ -174,6 +174,31 @@ def test_latino_refuses_what_is_not_linear():
     bent = Measurement(measurement.y, CameraBlur.seeded(5.0, 0, 1.2, 0.05))
     with pytest.raises(AdaptDiffuseError, match="linear degradations only"):
         LATINO().step(State(x, lambda: torch.zeros_like(x)), sigma, sigma / 2, PRIOR, bent)
+
+
+@pytest.mark.parametrize("trust", [0.5, 4.0])
+def test_latent_daps_without_heat_finds_the_estimate_that_trust_weighs(trust):
+    prior, anchor, measurement = linear_scene()
+    sigma = torch.tensor([0.3, 0.8], dtype=torch.float64)
+    still = State(anchor, lambda: torch.zeros_like(anchor))
+    found = LatentDAPS(ode_steps=1, iterations=2500, trust=trust).fit(still, anchor, sigma, prior, measurement)
+    expected = exact(prior, anchor, measurement, anchor_weight(measurement, sigma, trust))
+    assert relative_error(found - anchor, expected - anchor) < 1e-3
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.0, 2.0])
+def test_a_fit_of_dcdp_ends_at_tau_times_the_noise(tau):
+    _, _, measurement = linear_scene()
+    prior = LinearPrior(numbers(27, 27, seed=7) / 3, (3, 3, 3))  # which reaches every photo
+    sigma, anchor = torch.ones(2, dtype=torch.float64), numbers(2, 3, 3, 3, seed=4)
+    found = {}
+    for iterations in range(1, 40):
+        z = DCDP(iterations, tau=tau).fit(State(anchor, torch.Tensor), anchor, sigma, prior, measurement)
+        found[iterations] = measurement.residual_ratio(prior.decode(z))
+    assert bool((found[39] <= tau).all()) and torch.equal(found[39], found[38])
+    for index in range(2):
+        first = min(iterations for iterations, ratio in found.items() if float(ratio[index]) <= tau)
+        assert first > 1 and float(found[first][index]) == float(found[39][index])
 
 
 def test_latent_daps_samples_the_gaussian_that_it_should():
