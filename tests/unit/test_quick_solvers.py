@@ -183,7 +183,7 @@ def test_latent_daps_without_heat_finds_the_estimate_that_trust_weighs(trust):
     still = State(anchor, lambda: torch.zeros_like(anchor))
     found = LatentDAPS(ode_steps=1, iterations=2500, trust=trust).fit(still, anchor, sigma, prior, measurement)
     expected = exact(prior, anchor, measurement, anchor_weight(measurement, sigma, trust))
-    assert relative_error(found - anchor, expected - anchor) < 1e-3
+    assert relative_error(found - anchor, expected - anchor) < 1e-2
 
 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 2.0])
