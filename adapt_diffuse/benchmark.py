@@ -79,12 +79,17 @@ def damage(task: str, truth: Tensor, seed: int, noise_std: float = 0.05) -> Dama
     return Damaged(truth, measure(truth, degradation, generators), degradation, level)
 
 
+def own_start(solver: str, degradation: Degradation) -> StartSettings:
+    """How the tool itself starts a solver."""
+    return start_settings(solver, 0, degradation)
+
+
 @dataclass(frozen=True)
 class MethodSettings:
     """How a method runs: numbers instead of the tuned ones, the start, and the models that only one method needs.
 
     Attributes:
-        start: of a solver's name.
+        start: of a solver's name and what it undoes.
         pixel_prior: a diffusion model of pixels, for "dps".
         image_model: a restoration network, for "swinir".
         through: what gradients pass; None is the denoiser, as published, and for "default" the decoder.
@@ -92,7 +97,7 @@ class MethodSettings:
 
     eta: float | None = None
     gamma: float | None = None
-    start: Callable[[str], StartSettings] = start_settings
+    start: Callable[[str, Degradation], StartSettings] = own_start
     pixel_prior: DiffusersPrior | None = None
     image_model: ImageModel | None = None
     through: Through | None = None
@@ -143,7 +148,7 @@ def run_method(
         name = method.removeprefix("flash-")
         through: Through = settings.through or ("decoder" if name == "default" else "denoiser")
         solver = make_solver(name, photos.degradation, flash, settings.eta, settings.gamma, through)
-        start = settings.start(name)
+        start = settings.start(name, photos.degradation)
     generators = generators_for(seed + NOISE_SEED, len(photos.truth))
     results = []
     for indices in torch.arange(len(photos.truth)).split(batch):

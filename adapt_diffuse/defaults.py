@@ -17,6 +17,7 @@ SOLVER_NAMES = ("default", *SOLVERS)
 LEVELS = {"resample": 500}
 # solvers that fit the estimate itself take steps this dense, from this much noise
 PER_OCTAVE = 2.0
+BENT_PER_OCTAVE = 3.0  # where damage is not linear, and a fit goes less far
 NOISE_CORRECTION = 0.5
 BENT = 5  # iterations of DiffPIR where damage is not linear, and a line search goes less far
 
@@ -136,12 +137,15 @@ def stronger(solver: Any, factor: float) -> Solver:
     return replace(solver, tau=solver.tau / factor)
 
 
-def start_settings(solver: str, steps: int = 0) -> StartSettings:
+def start_settings(solver: str, steps: int = 0, degradation: Degradation | None = None) -> StartSettings:
     """The start of the solver of that name, and how densely it runs from there.
 
     Args:
         steps: number of steps; 0 leaves it to the solver.
+        degradation: that is to be undone; None is a linear one.
     """
     if solver != "default" and not issubclass(SOLVERS[solver], DecoupledSolver):
         return StartSettings(steps=steps, levels=LEVELS.get(solver, 0))
-    return StartSettings(noise_correction=NOISE_CORRECTION, steps=steps, per_octave=PER_OCTAVE)
+    bent = degradation is not None and not isinstance(degradation, LinearDegradation)
+    density = BENT_PER_OCTAVE if bent else PER_OCTAVE
+    return StartSettings(noise_correction=NOISE_CORRECTION, steps=steps, per_octave=density)

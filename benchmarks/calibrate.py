@@ -53,7 +53,9 @@ def run_photo(
         if generators is not None:
             solver = make_solver("default", one.degradation)
             copies = [torch.Generator().set_state(generator.get_state()) for generator in generators]
-            result = restore(one.y, one.degradation, prior, solver, copies, encoder, start_settings("default"))
+            result = restore(
+                one.y, one.degradation, prior, solver, copies, encoder, start_settings("default", 0, one.degradation)
+            )
             rows[name]["psnr"] = float(psnr(result.image, one.truth)[0])
             rows[name]["haarpsi"] = float(haarpsi(result.image, one.truth)[0])
             rows[name]["calls"] = int(result.steps[0])

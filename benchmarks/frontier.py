@@ -23,6 +23,7 @@ from adapt_diffuse.benchmark import TASKS, MethodSettings, damage, run_method
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import describe
 from adapt_diffuse.defaults import kind_of, start_settings
+from adapt_diffuse.degradation import Degradation
 from adapt_diffuse.start import StartSettings
 from adapt_diffuse.statistics import difference_interval
 from benchmarks.cost import denoiser_forwards
@@ -58,7 +59,7 @@ class Case:
     def name(self) -> str:
         return f"{self.method} {self.per_octave:g}"
 
-    def start(self, solver: str) -> StartSettings:
+    def start(self, solver: str, degradation: Degradation) -> StartSettings:
         return replace(start_settings(solver), per_octave=self.per_octave)
 
 

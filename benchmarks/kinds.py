@@ -53,7 +53,9 @@ def pictures(
         for method, solver in (("ae", None), ("default", make_solver("default", degradation))):
             generators = generators_for(first + NOISE_SEED, len(part))
             versions[method].append(
-                restore(y, degradation, prior, solver, generators, encoder, start_settings("default")).image
+                restore(
+                    y, degradation, prior, solver, generators, encoder, start_settings("default", 0, degradation)
+                ).image
             )
     height, width = truth.shape[2:]  # a smaller photo may stand for a few pixels more
     return {method: torch.cat(images)[:, :, :height, :width] for method, images in versions.items()}

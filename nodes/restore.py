@@ -183,7 +183,7 @@ class RestorePhoto(io.ComfyNode):
         guider = guider_of(model, positive, negative, cfg, len(measurement.y))
         encoder, told = encoder_for(measurement, model, vae, severity_encoder)
         severity = encoder.predict(measurement.start_image(), vae, encoder.space.factor * pixel_multiple(model))
-        settings = start_settings(solver, steps)
+        settings = start_settings(solver, steps, degradation)
         sampled = sample_batch(guider, vae, chosen, measurement, severity, settings, seed, guidance_vae, tile, video)
         plain = decoded(sampled, vae, measurement)
         residual = measurement.residual_ratio(photo_of(plain).to(measurement.y))

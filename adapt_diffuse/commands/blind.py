@@ -9,6 +9,7 @@ from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
 from ..estimate import DamageEstimator, describe_estimate, estimate_damage, refine
 from ..solvers import Solver
+from ..start import StartSettings
 from .batches import Job, Outcome, Recipe, outcomes, photo_for
 
 
@@ -18,12 +19,13 @@ class Guesswork:
 
     Attributes:
         estimator: see estimate.
-        solver: the one for a degradation.
+        solver, start: those for a degradation.
         rounds: how often the estimate is refined with the restored photo, which is then restored anew.
     """
 
     estimator: DamageEstimator
     solver: Callable[[Degradation], Solver]
+    start: Callable[[Degradation], StartSettings]
     rounds: int = 0
 
 
@@ -50,7 +52,8 @@ def _guessed(job: Job, recipe: Recipe, guesswork: Guesswork) -> Guessed:
     estimate = estimate_damage(photo, guesswork.estimator)
     for remaining in range(guesswork.rounds, -1, -1):
         degradation = estimate.degradation()
-        assumed = replace(recipe, degradation=degradation, solver=guesswork.solver(degradation))
+        solver, start = guesswork.solver(degradation), guesswork.start(degradation)
+        assumed = replace(recipe, degradation=degradation, solver=solver, start=start)
         (outcome,) = outcomes([job], assumed)
         if outcome.result is None or remaining == 0:
             break

@@ -49,7 +49,7 @@ def demo_photo() -> Tensor:
 def run(args: argparse.Namespace) -> int:
     degradation = options.degradation_of(args)
     solver = make_solver(args.solver, degradation, eta=args.eta, gamma=args.gamma, through=args.through)
-    start = options.start_settings(args, args.solver)
+    start = options.start_settings(args, args.solver, degradation)
     prior = options.load_prior(args)
     recipe = Recipe(degradation, prior, solver, encoders(args, prior), start, args.seed)
     photo = demo_photo().to(prior.device)

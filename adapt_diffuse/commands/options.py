@@ -91,9 +91,9 @@ def add_solver(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
 
 
-def start_settings(args: argparse.Namespace, solver: str) -> StartSettings:
+def start_settings(args: argparse.Namespace, solver: str, degradation: Degradation) -> StartSettings:
     """The start that the options ask for, with the levels that ``solver`` walks by default."""
-    own = defaults_of(solver, args.steps)
+    own = defaults_of(solver, args.steps, degradation)
     levels = own.levels if args.levels is None else args.levels
     per_octave = own.per_octave if args.per_octave is None else args.per_octave
     correction = own.noise_correction if args.noise_correction is None else args.noise_correction

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         return make_solver(args.solver, damage, eta=args.eta, gamma=args.gamma, through=args.through)
 
     solver = solver_for(degradation)
-    start = options.start_settings(args, args.solver)
+    start_for = partial(options.start_settings, args, args.solver)
     if args.batch is not None and args.batch < 1:
         raise AdaptDiffuseError(f"--batch must be 1 or more photos, not {args.batch}.")
     if args.max_side < 0:
@@ -88,12 +88,14 @@ def run(args: argparse.Namespace) -> int:
     options.check_report(args.report, photos)
     prior = options.load_prior(args)
     encoder = encoders(args, prior)
-    recipe = Recipe(degradation, prior, solver, encoder, start, args.seed, args.max_side, args.known_pixels)
+    recipe = Recipe(
+        degradation, prior, solver, encoder, start_for(degradation), args.seed, args.max_side, args.known_pixels
+    )
     jobs = [Job(index, path, target) for index, (path, target) in enumerate(photos)]
 
     worked: Iterator[Guessed]
     if unknown:
-        worked = guessed_outcomes(jobs, recipe, Guesswork(load_estimator(), solver_for, args.refine))
+        worked = guessed_outcomes(jobs, recipe, Guesswork(load_estimator(), solver_for, start_for, args.refine))
     else:
         batches = batches_of(jobs, args.batch, degradation, prior.device, args.max_side)
         worked = (Guessed(outcome, degradation) for batch in batches for outcome in outcomes(batch, recipe))

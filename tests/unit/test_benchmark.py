@@ -9,6 +9,8 @@ import torch
 from adapt_diffuse.benchmark import METHODS, NOISE_SEED, TASKS, MethodSettings, damage, run_method, severity_row
 from adapt_diffuse.defaults import (
     BENT,
+    BENT_PER_OCTAVE,
+    PER_OCTAVE,
     SOLVER_NAMES,
     TUNED,
     default_solver,
@@ -47,7 +49,7 @@ CASES += [
 ]
 
 
-def few(solver):
+def few(solver, degradation):
     return FEW
 
 
@@ -243,7 +245,10 @@ def test_the_default_needs_no_gradient_where_damage_is_linear_and_loses_no_pixel
         assert solver.iterations == BENT
         solver = replace(solver, iterations=SOLVERS[name]().iterations)
     assert solver == SOLVERS[name]()
-    assert start_settings("default") == start_settings(name)
+    start = start_settings("default", 0, degradation)
+    assert start == start_settings(name, 0, degradation)
+    assert start.per_octave == (PER_OCTAVE if isinstance(degradation, LinearDegradation) else BENT_PER_OCTAVE)
+    assert start_settings("ldps", 0, degradation).per_octave == 0
 
 
 @pytest.mark.parametrize(
