@@ -4,8 +4,8 @@
 
 Gaussian latents, a linear decoder, a linear degradation, the exact denoiser: the posterior of the latent given the
 photo is a Gaussian in closed form (``tests/gaussian_world.py``). Every solver restores one measurement many times, as
-the tool runs it: its tuned numbers, its steps, from pure noise and from the adaptive start of a perfect severity
-encoder. Of the samples, along the posterior's principal axes:
+the tool runs it: its tuned numbers, its steps, gradients through the decoder, from pure noise and from the adaptive
+start of a perfect severity encoder. Of the samples, along the posterior's principal axes:
 
 * bias: of their mean, in posterior standard deviations, root mean square; n samples of the truth have 1 / sqrt(n);
 * variance: over the posterior's, mean (smallest, largest); 1 is right, 0 a point, below 1 too sure.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ import torch
 
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.defaults import PER_OCTAVE, make_solver, start_settings
-from adapt_diffuse.degradation import Degradation, GaussianBlur, MissingPixels, random_mask
+from adapt_diffuse.degradation import Degradation, GaussianBlur, MissingPixels, randn, random_mask
 from adapt_diffuse.measurement import Measurement
+from adapt_diffuse.prior import over_image
 from adapt_diffuse.restore import generators_for
 from adapt_diffuse.solvers import SOLVERS, Solver, solve
 from adapt_diffuse.start import Start, StartSettings
@@ -33,7 +34,7 @@ from benchmarks.table import table
 from tests.gaussian_world import Deviation, ExactSolver, GaussianWorld, Unguided, pixel_world, tiny_world
 
 NOISE_STD = 0.1
-SOLVER_SEED = 10_000
+SOLVER_SEED, SPREAD_SEED = 10_000, 20_000
 STARTS = ("noise", "adaptive")
 # solvers that fit each photo by itself: fewer samples
 SLOW = {"resample": 8}
@@ -42,11 +43,16 @@ EVERY_LEVEL, SPARSE = StartSettings(), StartSettings(per_octave=PER_OCTAVE)
 
 @dataclass(frozen=True)
 class Contestant:
-    """A solver for a world, a degradation and a start, and how densely it runs."""
+    """A solver for a world, a degradation and a start, and how densely it runs.
+
+    Attributes:
+        spread: the adaptive start draws the estimate's own error as well, of which it otherwise has the mean alone.
+    """
 
     make: Callable[[GaussianWorld, Degradation, str], Solver]
     settings: StartSettings
     world: GaussianWorld
+    spread: bool = False
 
 
 def damages(size: tuple[int, ...]) -> dict[str, Degradation]:
@@ -61,6 +67,7 @@ def contestants() -> dict[str, Contestant]:
     found = {
         "unguided": Contestant(lambda world, damage, start: Unguided(), EVERY_LEVEL, world),
         "exact": Contestant(lambda world, damage, start: ExactSolver(world), EVERY_LEVEL, world),
+        "exact-spread": Contestant(lambda world, damage, start: ExactSolver(world), EVERY_LEVEL, world, spread=True),
         "exact-sparse": Contestant(lambda world, damage, start: ExactSolver(world, eta_ddim=0.0), SPARSE, world),
     }
     for name in SOLVERS:
@@ -76,7 +83,12 @@ def begin(contestant: Contestant, measurement: Measurement, start: str) -> Start
     world, settings = contestant.world, contestant.settings
     if start == "noise":
         return world.from_noise(len(measurement.y), settings)
-    return world.adaptive(measurement, settings)
+    begun = world.adaptive(measurement, settings)
+    if not contestant.spread:
+        return begun
+    error = begun.sigma / settings.noise_correction**0.5
+    eps = randn(begun.x.shape, begun.x, generators_for(SPREAD_SEED, len(begun.x)))
+    return replace(begun, x=begun.x + over_image(error, begun.x) * eps)
 
 
 def run(contestant: Contestant, damage: str, start: str, count: int) -> dict[str, Any]:

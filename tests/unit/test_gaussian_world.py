@@ -224,7 +224,7 @@ def test_few_steps_of_the_exact_solver_cost_spread_and_no_bias(damage):
 
 
 def test_every_solver_is_compared():
-    assert set(contestants()) == {"unguided", "exact", "exact-sparse", *SOLVERS}
+    assert set(contestants()) == {"unguided", "exact", "exact-spread", "exact-sparse", *SOLVERS}
     pixels = pixel_world()
     assert contestants()["dps"].world.latent_shape == pixels.image_shape
     assert isinstance(damages(pixels.image_shape)["missing-pixels"], MissingPixels)
