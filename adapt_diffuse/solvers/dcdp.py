@@ -17,6 +17,8 @@ from .decoupled import ChurnedSolver
 class DCDP(ChurnedSolver):
     """The estimate is fitted to the photo alone, as far as its noise allows, and then purified: noised and denoised.
 
+    Differs from the paper, which takes a fixed number of gradients: conjugate ones, which end at the noise.
+
     Attributes:
         iterations: of a fit, see ``fit_latent``; it ends at the noise. Too few leave the damage, many fit artefacts
             that the purification must remove.

@@ -1,4 +1,4 @@
-"""DiffPIR in latents: every estimate becomes the most probable one near it (Zhu et al. 2023, algorithm 1)."""
+"""DiffPIR's proximal step in latents: every estimate becomes the most probable near it (after Zhu et al. 2023)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from .decoupled import ChurnedSolver
 class LatentDiffPIR(ChurnedSolver):
     """``z* = argmin |y - A(D(z))|^2 / (2 noise_std^2) + trust |z - z0|^2 / (2 s^2)`` between denoising and renoising.
 
-    s is the posterior's standard deviation at this level, see ``anchor_weight``. The paper's proximal step is in
-    closed form; behind a decoder it is a few conjugate gradients, whose step lengths need no tuning.
+    s is the posterior's standard deviation at this level, see ``anchor_weight``.
+
+    Differs from the paper's algorithm 1: behind a decoder the proximal step is a few conjugate gradients, which end at
+    the noise; its weight is ``sigma^2 / (1 + sigma^2)`` instead of ``sigma^2``, so that high levels trust the prior;
+    and what is put back is the noise that the denoiser found, not that between x and the fitted estimate, which few
+    steps bear worse.
 
     Attributes:
         trust: weight of the model (lambda); above 1 the model counts more, below 1 the photo. Too large leaves the

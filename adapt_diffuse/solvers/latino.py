@@ -1,4 +1,4 @@
-"""LATINO: decode, the proximal step in pixels, encode, renoise: nothing is differentiated (Spagnoletti et al. 2025)."""
+"""LATINO's pattern: decode, prox in pixels, encode, renoise: no gradient (after Spagnoletti et al. 2025)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ class LATINO(ChurnedSolver):
     ``E(D(z0))`` is not z0; what the autoencoder loses on the way is taken out, for one more encoding. The prox weighs
     the photo's noise against the estimate's error: s of ``anchor_weight``, times the contrast of the image over that
     of its latent.
+
+    Differs from the paper, which steps with a consistency model in a handful of levels, draws all noise anew and takes
+    ``E(u*)`` as it is (``churn`` 1, ``correct`` False): here any model, its own noise kept, from the adaptive start.
 
     Attributes:
         trust: weight of the model; above 1 the model counts more, below 1 the photo.
