@@ -63,8 +63,10 @@ def flash_start(
     """The adaptive start (Fabian et al. 2024, section 3.2): the estimate at the level of its own error.
 
     ``x = z_hat + sqrt(c) sigma_hat eps``, c the noise correction. The estimate is taken for the clean latent: its own
-    error is not drawn, so samples vary less than the posterior (benchmarks/README.md, where the truth is known). Mode "published" is the released code's
-    ``sqrt(1 - c sigma_hat^2) z_hat + sqrt(c) sigma_hat eps`` taken as variance-preserving latent, for comparison.
+    error is not drawn, so samples vary less than the posterior (benchmarks/README.md, where the truth is known).
+
+    Mode "published" is the released code's ``sqrt(1 - c sigma_hat^2) z_hat + sqrt(c) sigma_hat eps`` taken as
+    variance-preserving latent, for comparison.
 
     Raises:
         AdaptDiffuseError: mode "published" with ``c sigma_hat^2 > 1``, where it does not exist.

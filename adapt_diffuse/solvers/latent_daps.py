@@ -20,8 +20,8 @@ class LatentDAPS(ChurnedSolver):
 
     The dynamics sample ``p(y | z) N(z; z0, s^2 / trust)``, s as in ``anchor_weight``.
 
-    Differs from the paper: s is ``sigma / sqrt(1 + sigma^2)`` instead of sigma; a step is ``rate`` over the curvature of
-    the logarithm, where the paper tunes one for each task; fewer steps of both kinds.
+    Differs from the paper: s is ``sigma / sqrt(1 + sigma^2)`` instead of sigma; a step is ``rate`` over the curvature
+    of the logarithm, where the paper tunes one for each task; fewer steps of both kinds.
 
     Attributes:
         ode_steps: denoiser passes of an estimate; 1 is the posterior mean.
