@@ -9,11 +9,10 @@ from comfy_api.latest import io, ui
 
 from ..adapt_diffuse import finish
 from ..adapt_diffuse.errors import AdaptDiffuseError
+from ..adapt_diffuse.hosts.comfy import MAX_PADDING
 from ..adapt_diffuse.measurement import Measurement
 from ..adapt_diffuse.metrics import psnr, ssim
 from .wires import CATEGORY, PHOTO_SIZE, DegradationIO, image_of, photo_of, samples_of
-
-MAX_PADDING = 64  # pixels; autoencoders reduce by 32 at most
 
 
 class DecodeRestoration(io.ComfyNode):
@@ -115,8 +114,9 @@ def known_size(latent: dict[str, Any], decoded: torch.Tensor) -> tuple[int, int]
     """The photo's (height, width) as the latent knows it, or all of ``decoded`` where a node has resized the latent."""
     full = (decoded.shape[1], decoded.shape[2])
     size = latent.get(PHOTO_SIZE, full)
-    padding = [whole - part for whole, part in zip(full, size, strict=True)]
-    return size if all(0 <= extra < MAX_PADDING for extra in padding) else full
+    cells = latent["samples"].shape[-2:]
+    fits = (0 <= n - part < MAX_PADDING * n // cell for n, part, cell in zip(full, size, cells, strict=True))
+    return size if all(fits) else full
 
 
 class Measure(io.ComfyNode):

@@ -11,6 +11,7 @@ from ..adapt_diffuse.start import StartSettings
 from .start import (
     levels_input,
     noise_correction_input,
+    per_octave_input,
     rounding_input,
     runs_of,
     schedules_of,
@@ -65,6 +66,7 @@ class InvertToStart(io.ComfyNode):
                     "the climb leaves it.",
                 ),
                 levels_input(),
+                per_octave_input(),
             ],
             outputs=start_outputs(
                 "The start, for SamplerCustomAdvanced with DisableNoise: noise on top would be too much. Photos of a "
@@ -84,9 +86,10 @@ class InvertToStart(io.ComfyNode):
         negative: Any = None,
         cfg: float = 1.0,
         levels: int = 0,
+        per_octave: float = 0.0,
     ) -> io.NodeOutput:
         sampling = model.get_model_object("model_sampling")
-        settings = StartSettings(noise_correction, "matched", rounding, steps, levels)  # type: ignore[arg-type]
+        settings = StartSettings(noise_correction, "matched", rounding, steps, levels, per_octave=per_octave)  # type: ignore[arg-type]
         schedules = schedules_of(sampling, severity, settings)
         runs = runs_of(schedules)
         schedules = schedules[: len(runs)]

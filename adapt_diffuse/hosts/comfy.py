@@ -30,7 +30,7 @@ from .comfy_memory import load, own_patcher, planned_memory
 from .comfy_refusals import USE_DECODER, gradients_told
 from .comfy_vae import VaeCopy
 
-MAX_PADDING = 256  # pixels by which a latent may stand for more than the photo
+MAX_PADDING = 8  # positions of a latent that may stand for more than the photo
 
 
 class ComfyPrior:
@@ -270,7 +270,7 @@ def check_sizes(x: Tensor, measurement: Measurement, vae: Any) -> None:
     factor = int(vae.spacial_compression_decode())
     height, width = measurement.image_size
     extra = (x.shape[2] * factor - height, x.shape[3] * factor - width)
-    if min(extra) < 0 or max(extra) >= MAX_PADDING:
+    if min(extra) < 0 or max(extra) >= MAX_PADDING * factor:
         raise AdaptDiffuseError(
             f"The latent stands for {x.shape[3] * factor} x {x.shape[2] * factor} pixels but the solver's image "
             f"has {width} x {height}: make both from the same photo, and where its degradation changes the size, "
