@@ -17,7 +17,11 @@ from .wires import CATEGORY, SeverityEncoderIO
 
 ENCODER_FOLDER = "severity_encoders"
 BUNDLED = " (bundled)"
-SAMPLE_PHOTOS = {"adapt-diffuse-flower.jpg": "flower.jpg", "adapt-diffuse-torn-flower.png": "flower-torn.png"}
+SAMPLE_PHOTOS = {
+    "adapt-diffuse-flower.jpg": "flower.jpg",
+    "adapt-diffuse-soft-flower.jpg": "flower-soft.jpg",
+    "adapt-diffuse-torn-flower.png": "flower-torn.png",
+}
 
 
 def register_model_folder() -> None:

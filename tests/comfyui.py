@@ -165,15 +165,26 @@ class ComfyServer:
         return self.base / entry["type"] / entry["subfolder"] / entry["filename"]
 
 
+MUTED, BYPASSED = 2, 4  # modes of a node in the page
+
+
 def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
-    """A workflow of the UI's format as an API prompt: links by socket, widget values by position."""
-    links = {link[0]: (str(link[1]), link[2]) for link in workflow["links"]}
+    """A workflow of the UI's format as an API prompt: links by socket, widget values by position.
+
+    Muted and bypassed nodes are left out, as the page does: what a bypassed one was given goes on in its place.
+    """
+    sources = {link[0]: source_of(workflow, link) for link in workflow["links"]}
+    links = {number: found for number, found in sources.items() if found}
     prompt: dict[str, Any] = {}
     for node in workflow["nodes"]:
+        if node.get("mode", 0) in (MUTED, BYPASSED):
+            continue
         if node["type"] not in object_info:
             assert node["type"] in ("MarkdownNote", "Note"), f"the host does not know {node['type']}"
             continue
-        inputs = {socket["name"]: list(links[socket["link"]]) for socket in node["inputs"] if socket.get("link")}
+        inputs = {
+            socket["name"]: list(links[socket["link"]]) for socket in node["inputs"] if socket.get("link") in links
+        }
         widgets = widget_names(object_info[node["type"]])
         inputs.update(dict(zip(widgets, node.get("widgets_values", []), strict=False)))
         for name, (kind, *_) in object_info[node["type"]]["input"].get("required", {}).items():
@@ -184,6 +195,20 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str
             "inputs": {name: value for name, value in inputs.items() if not name.startswith("control of ")},
         }
     return prompt
+
+
+def source_of(workflow: dict[str, Any], link: list[Any]) -> tuple[str, int] | None:
+    """Node and output that a link comes from in the end; None where that is muted, or a bypass leads to nothing."""
+    _, source, slot, _, _, kind = link
+    node = next(one for one in workflow["nodes"] if one["id"] == source)
+    if node.get("mode", 0) == MUTED:
+        return None
+    if node.get("mode", 0) != BYPASSED:
+        return str(source), slot
+    opposite = [socket for socket in node["inputs"][slot : slot + 1] if socket["type"] == kind]
+    same = opposite or [socket for socket in node["inputs"] if socket["type"] == kind]
+    before = [one for one in workflow["links"] if same and one[0] == same[0]["link"]]
+    return source_of(workflow, before[0]) if before else None
 
 
 def widget_names(info: dict[str, Any]) -> list[str]:

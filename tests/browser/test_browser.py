@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -12,16 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.browser.page import ASK, CHROMIUM, DRIVER, load, opened, wait_for
 from tests.comfyui import REPOSITORY, ComfyServer, find_comfyui, to_prompt
 from tests.graph import DOWNLOADS, WORKFLOWS
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser, pytest.mark.slow]
 SCREENSHOTS = REPOSITORY / "screenshots"
-READY = "return !!(window.app && window.app.graph && window.app.canvas && document.querySelector('canvas'))"
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
-DRIVER = shutil.which("chromedriver") or ""
 # the position of the widget 'steps'
 STEPS = {
     "AdaptDiffuseStartTime": 0,
@@ -30,8 +25,13 @@ STEPS = {
     "AdaptDiffuseTrainSeverity": 3,
 }
 FEW = 8
+REPORTS = "return app.graph.nodes.map(n => (n.widgets || []).find(w => w.name == 'report')?.value).filter(Boolean)"
+BARS = """return app.graph.nodes
+    .filter(n => ['AdaptDiffuseRestorePhoto', 'AdaptDiffuseEncodeSeverity'].includes(n.type))
+    .map(n => (n.imgs || []).map(one => one.src))"""
 # the others run over HTTP alone, in tests/nodes/test_workflows.py
 RUN_IN_THE_PAGE = {
+    "1 Restore my photo",
     "Restore Photo (one box)",
     "Restore a blurred photo",
     "Paint over damage",
@@ -53,26 +53,11 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
 
 @pytest.fixture(scope="module")
 def page(comfy: ComfyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is missing: pip install selenium.")
+    pytest.importorskip("selenium.webdriver", reason="Selenium is missing: pip install selenium.")
     if not (CHROMIUM and DRIVER):
         pytest.skip("No browser: install chromium and chromedriver (Debian: chromium chromium-driver).")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.add_argument("--window-size=2300,1500")
-    options.add_argument(f"--user-data-dir={profile}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_script_timeout(120)
-    try:
-        driver.get(comfy.url)
-        wait_for(lambda: driver.execute_script(READY), 120, "ComfyUI's page did not load")
-        time.sleep(2)  # the page restores its last workflow when it is ready
+    with opened(comfy.url, tmp_path_factory.mktemp("profile")) as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 @pytest.fixture(scope="module", params=WORKFLOWS, ids=lambda path: path.stem)
@@ -84,21 +69,11 @@ def workflow(request: pytest.FixtureRequest) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def loaded(page: Any, workflow: dict[str, Any]) -> Any:
     """The page with the example workflow in it, in the classic kind of nodes."""
-    page.execute_script("app.ui.settings.setSettingValue('Comfy.VueNodes.Enabled', false)")
-    load = "const done = arguments[1]; app.loadGraphData(arguments[0]).then(() => done(''), e => done(String(e)))"
-    assert page.execute_async_script(load, workflow) == ""
-    time.sleep(1)
+    load(page, workflow)
     fit = "app.canvas.ds.scale = 0.95; app.canvas.ds.offset = [60, 60]; app.canvas.setDirty(true, true)"
     page.execute_script(fit)
     time.sleep(1)
     return page
-
-
-def wait_for(condition: Any, seconds: float, complaint: str) -> None:
-    begin = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begin < seconds, complaint
-        time.sleep(0.5)
 
 
 def shoot(page: Any, name: str) -> Path:
@@ -123,8 +98,7 @@ def test_the_host_serves_the_help_of_our_nodes(comfy: ComfyServer) -> None:
 
 
 def test_the_page_reads_the_example_as_it_was_meant(comfy: ComfyServer, loaded: Any, workflow: dict[str, Any]) -> None:
-    ask = "const done = arguments[0]; app.graphToPrompt().then(p => done(p.output), e => done(String(e)))"
-    page_prompt = loaded.execute_async_script(ask)
+    page_prompt = loaded.execute_async_script(ASK)
     ours = to_prompt(workflow, comfy.get("/object_info"))
     assert set(page_prompt) == set(ours)
     for key, node in ours.items():
@@ -134,32 +108,50 @@ def test_the_page_reads_the_example_as_it_was_meant(comfy: ComfyServer, loaded: 
                 assert page_prompt[key]["inputs"][name] == value, (node["class_type"], name)
 
 
+def run(comfy: ComfyServer, page: Any) -> None:
+    """Press Run for the graph in the page, with few steps: another test runs the example as it is."""
+    before = set(comfy.get("/history"))
+    shorten = f"app.graph.nodes.find(n => {list(STEPS)}.includes(n.type)).widgets.find(w => w.name == 'steps').value"
+    page.execute_script(shorten + f" = {FEW}")
+    assert page.execute_async_script("const done = arguments[0]; app.queuePrompt(0).then(r => done(r))")
+    wait_for(lambda: set(comfy.get("/history")) - before, 400, "the prompt did not end:\n" + comfy.tail())
+    (entry,) = (entry for number, entry in comfy.get("/history").items() if number not in before)
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+
+
+def kept(pictures: list[str]) -> bool:
+    """Whether a node shows one picture, of a file: previews of a sampler are blobs."""
+    return len(pictures) == 1 and "/view?" in pictures[0]
+
+
 def test_run_shows_the_severity_and_the_restored_photo(
     comfy: ComfyServer, loaded: Any, workflow: dict[str, Any]
 ) -> None:
     if workflow["name"] not in RUN_IN_THE_PAGE:
         pytest.skip("it runs in tests/nodes/test_workflows.py")
-    before = set(comfy.get("/history"))
     loaded.execute_script("window.previews = 0; app.api.addEventListener('b_preview', () => window.previews++)")
-    # few steps: another test runs the example as it is
-    shorten = f"app.graph.nodes.find(n => {list(STEPS)}.includes(n.type)).widgets.find(w => w.name == 'steps').value"
-    loaded.execute_script(shorten + f" = {FEW}")
-    assert loaded.execute_async_script("const done = arguments[0]; app.queuePrompt(0).then(r => done(r))")
-    wait_for(lambda: set(comfy.get("/history")) - before, 400, "the prompt did not end:\n" + comfy.tail())
-    (entry,) = (entry for number, entry in comfy.get("/history").items() if number not in before)
-    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+    run(comfy, loaded)
     shown = "(app.graph.nodes.find(n => n.type == 'SaveImage').imgs || []).length"
     wait_for(lambda: loaded.execute_script("return " + shown) > 0, 30, "the page shows no restored photo")
-    texts = "app.graph.nodes.map(n => (n.widgets || []).find(w => w.name == 'report')?.value).filter(Boolean)"
-    reports = loaded.execute_script("return " + texts)
+    reports = loaded.execute_script(REPORTS)
     assert reports and {report.split()[0] for report in reports} <= BEGINNINGS
-    bars = "app.graph.nodes.filter(n => ['AdaptDiffuseRestorePhoto', 'AdaptDiffuseEncodeSeverity'].includes(n.type))"
-    assert loaded.execute_script(f"return {bars}.every(n => (n.imgs || []).length == 1)")
     assert loaded.execute_script("return window.previews") > 0
+    wait_for(lambda: all(kept(bar) for bar in loaded.execute_script(BARS)), 10, "a preview is left for the severity")
     time.sleep(1)
     shoot(loaded, f"{workflow['name']}, run")
     ours = [line["message"] for line in loaded.get_log("browser") if "adapt-diffuse_copy" in line["message"]]
     assert ours == []
+
+
+def test_what_is_cached_shows_again_what_it_found(comfy: ComfyServer, loaded: Any, workflow: dict[str, Any]) -> None:
+    if workflow["name"] not in RUN_IN_THE_PAGE:
+        pytest.skip("it runs in tests/nodes/test_workflows.py")
+    reports = loaded.execute_script(REPORTS)
+    load(loaded, workflow)
+    assert loaded.execute_script(REPORTS) == []
+    run(comfy, loaded)
+    wait_for(lambda: loaded.execute_script(REPORTS) == reports, 10, "not every report is shown again")
+    wait_for(lambda: all(kept(bar) for bar in loaded.execute_script(BARS)), 10, "a severity is not shown again")
 
 
 def widget_defaults(comfy: ComfyServer, node_type: str) -> list[Any]:
@@ -203,12 +195,57 @@ def test_the_example_is_whole_in_the_new_kind_of_nodes_too(
             assert (node.get("title") or comfy.get(f"/object_info/{kind}")[kind]["display_name"]) in text
 
 
+ONE_BOX = "Restore Photo (one box)"
+
+
+def one_box() -> dict[str, Any]:
+    return json.loads(next(path for path in WORKFLOWS if path.stem == ONE_BOX).read_text(encoding="utf-8"))
+
+
+def test_the_preview_gives_way_to_the_severity_in_the_new_kind_of_nodes_too(comfy: ComfyServer, page: Any) -> None:
+    load(page, one_box(), nodes_2=True)
+    page.execute_script("""window.previews = 0; app.api.addEventListener('b_preview', () => window.previews++);
+        window.box = app.graph.nodes.find(n => n.type == 'AdaptDiffuseRestorePhoto');
+        window.box.widgets.find(w => w.name == 'seed').value = 77""")
+    run(comfy, page)
+    assert page.execute_script("return window.previews") > 0
+    pictures = """return [...document.querySelector(`[data-node-id="${window.box.id}"]`).querySelectorAll('img')]
+        .map(one => one.src)"""
+    wait_for(lambda: kept(page.execute_script(pictures)), 10, "the node does not show the severity alone")
+    shoot(page, f"{ONE_BOX}, run, nodes 2")
+
+
+@pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "nodes 2"])
+def test_the_note_about_your_own_photos_is_true(page: Any, nodes_2: bool) -> None:
+    """A click on the title of the green group and Ctrl+B leave the photo, its restoration, and no red node."""
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+    from selenium.webdriver.common.keys import Keys
+
+    load(page, one_box(), nodes_2)
+    x, y = page.execute_script("""const ds = app.canvas.ds, at = app.canvas.canvas.getBoundingClientRect();
+        ds.scale = 0.5; ds.offset = [200, 200]; app.canvas.setDirty(true, true);
+        const [left, top] = app.graph.groups.find(one => one.title.startsWith('Only for the try')).pos;
+        return [(left + 60 + ds.offset[0]) * ds.scale + at.x, (top + 15 + ds.offset[1]) * ds.scale + at.y]""")
+    time.sleep(1)
+    click = ActionBuilder(page)
+    click.pointer_action.move_to_location(int(x), int(y)).click()
+    click.perform()
+    ActionChains(page).key_down(Keys.CONTROL).send_keys("b").key_up(Keys.CONTROL).perform()
+    time.sleep(1)
+    prompt = page.execute_async_script(ASK)
+    kinds = {node["class_type"]: (key, node["inputs"]) for key, node in prompt.items()}
+    assert {"ImageScale", "AdaptDiffuseApplyDegradation", "AdaptDiffuseMeasure"}.isdisjoint(kinds)
+    assert kinds["AdaptDiffuseRestorePhoto"][1]["image"] == [kinds["LoadImage"][0], 0]
+    links = [value[0] for node in prompt.values() for value in node["inputs"].values() if isinstance(value, list)]
+    assert set(links) <= set(prompt)
+
+
 def test_the_blueprint_can_be_put_into_a_graph(comfy: ComfyServer, page: Any) -> None:
     name = "Restore Photo (small nodes)"
     (key,) = (key for key, one in comfy.get("/global_subgraphs").items() if one["name"] == name)
     data = json.loads(comfy.get(f"/global_subgraphs/{key}")["data"])
-    load = "const done = arguments[1]; app.loadGraphData(arguments[0]).then(() => done(''), e => done(String(e)))"
-    assert page.execute_async_script(load, data) == ""
+    load(page, data)
     node = "app.graph.nodes[0]"
     wait_for(lambda: page.execute_script(f"return {node}?.title") == name, 30, "the subgraph is not there")
     names = page.execute_script(f"return {node}.inputs.map(i => i.name)")

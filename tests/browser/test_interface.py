@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.test_browser import READY, comfy, page, shoot, wait_for  # noqa: F401 (fixtures)
+from tests.browser.page import READY, wait_for
+from tests.browser.test_browser import comfy, page, shoot  # noqa: F401 (fixtures)
 from tests.comfyui import ComfyServer
 from tests.locales import FOLDER, read
 

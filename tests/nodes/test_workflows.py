@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from tests.comfyui import REPOSITORY, ComfyServer, to_prompt, widget_names
+from tests.comfyui import BYPASSED, REPOSITORY, ComfyServer, to_prompt, widget_names
 from tests.graph import DOWNLOADS, SOLVERS, WORKFLOWS, pixels
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
@@ -34,7 +34,9 @@ EXPECTED = {
     "Unknown damage (estimate it)": 24.0,
     "Compare the quick solvers": 24.0,
 }
-TORN, TRAINING = "Paint over damage", "Train a severity encoder"
+FIRST, TORN, TRAINING = "1 Restore my photo", "Paint over damage", "Train a severity encoder"
+FLOWER = REPOSITORY / "assets" / "flower.jpg"
+SAMPLES = {"adapt-diffuse-soft-flower.jpg"}
 FILES = {"ckpt_name", "vae_name", "image"}  # widgets whose values depend on the user's disk
 every_workflow = pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 measured = pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_there_is_one_for_every_solver() -> None:
     texts = [path.read_text(encoding="utf-8") for path in WORKFLOWS]
     assert {solver for solver in SOLVERS if any(f'"type": "{solver}"' in text for text in texts)} == set(SOLVERS)
     assert len({json.loads(text)["id"] for text in texts}) == len(texts)
-    assert {path.stem for path in WORKFLOWS} == {*EXPECTED, *DOWNLOADS, TORN, TRAINING}
+    assert {path.stem for path in WORKFLOWS} == {*EXPECTED, *DOWNLOADS, FIRST, TORN, TRAINING}
 
 
 def test_every_node_of_ours_is_in_one_of_them(comfy: ComfyServer) -> None:
@@ -108,12 +110,51 @@ def test_it_explains_itself(workflow: Path) -> None:
 
 @every_workflow
 def test_it_has_a_picture_of_what_it_really_makes(workflow: Path) -> None:
-    picture = workflow.with_suffix(".jpg")
-    if workflow.stem in DOWNLOADS:
-        assert not picture.exists()  # what it makes cannot be made without the download
-        return
-    with Image.open(picture) as shown:
+    """What it makes, or, of one that needs a download, the graph in the page: tests/thumbnail.py."""
+    with Image.open(workflow.with_suffix(".jpg")) as shown:
         assert shown.format == "JPEG" and min(shown.size) >= 256
+        inside = np.asarray(shown.convert("RGB"), dtype=np.float64)
+    grey = np.median(np.ptp(inside, axis=2)) < 15  # as nodes and plots are; the photo is not
+    assert grey == (workflow.stem in {*DOWNLOADS, TRAINING})
+
+
+@every_workflow
+def test_what_only_nodes_2_compare_is_seen_in_classic_nodes_too(workflow: Path) -> None:
+    graph = read(workflow)
+    shown = {"PreviewImage", "SaveImage"}
+    sockets = {link[0]: (link[1], link[2]) for link in graph["links"]}
+    seen = {sockets[node["inputs"][0]["link"]] for node in graph["nodes"] if node["type"] in shown}
+    compared = [node for node in graph["nodes"] if node["type"] == "ImageCompare"]
+    assert len(compared) == (workflow.stem != TRAINING)
+    assert {sockets[socket["link"]] for node in compared for socket in node["inputs"] if socket["link"]} <= seen
+
+
+@every_workflow
+def test_its_note_on_your_own_photos_bypasses_all_that_is_only_for_the_try(comfy: ComfyServer, workflow: Path) -> None:
+    graph = read(workflow)
+    groups = [one for one in graph["groups"] if one["title"].startswith("Only for the try")]
+    if workflow.stem in (FIRST, TORN, TRAINING):
+        assert groups == []
+        return
+    ((left, top, width, height),) = (one["bounding"] for one in groups)
+    for node in graph["nodes"]:
+        if left <= node["pos"][0] < left + width and top <= node["pos"][1] < top + height:
+            node["mode"] = BYPASSED
+    notes = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote"]
+    assert any("*Only for the try* and press **Ctrl+B**" in note for note in notes)
+    prompt = to_prompt(graph, comfy.get("/object_info"))
+    kinds = [node["class_type"] for node in prompt.values()]
+    assert "ImageScale" not in kinds
+    (photo,) = (key for key, node in prompt.items() if node["class_type"] == "LoadImage")
+    assert [photo, 0] in [value for node in prompt.values() for value in node["inputs"].values()]
+    needed = {key: comfy.get("/object_info")[node["class_type"]]["input"]["required"] for key, node in prompt.items()}
+    missing = [(prompt[key]["class_type"], name) for key in needed for name in needed[key]]
+    assert [(kind, name) for kind, name in missing if name not in inputs_of_kind(prompt, kind)] == []
+
+
+def inputs_of_kind(prompt: dict[str, Any], kind: str) -> set[str]:
+    """The inputs that every node of a kind has in the prompt."""
+    return set.intersection(*(set(node["inputs"]) for node in prompt.values() if node["class_type"] == kind))
 
 
 @measured
@@ -132,6 +173,20 @@ def test_it_runs_as_it_is_and_restores_the_photo(comfy: ComfyServer, workflow: P
         assert len(outputs[told]["images"]) == 1  # the bar
 
 
+def test_the_first_restores_the_photo_that_it_is_given(comfy: ComfyServer) -> None:
+    prompt = to_prompt(read(named(FIRST)), comfy.get("/object_info"))
+    kinds = {node["class_type"]: key for key, node in prompt.items()}
+    assert "AdaptDiffuseApplyDegradation" not in kinds and prompt[kinds["LoadImage"]]["inputs"]["image"] in SAMPLES
+    outputs = comfy.run(prompt, 1200)
+    assert outputs[kinds["AdaptDiffuseEstimateDegradation"]]["text"][0].startswith("blurred")
+    restored = pixels(comfy, outputs[kinds["SaveImage"]]["images"][0])
+    with Image.open(REPOSITORY / "assets" / "flower-soft.jpg") as soft, Image.open(FLOWER) as flower:
+        photo = np.asarray(soft, dtype=np.float64) / 255
+        truth = np.asarray(flower.resize(soft.size, Image.Resampling.BOX), dtype=np.float64) / 255
+    before, after = (10 * np.log10(1 / np.square(one - truth).mean()) for one in (photo, restored))
+    assert restored.shape == photo.shape and after > before + 2 and after > 28.3
+
+
 def test_what_is_painted_over_is_painted_anew_and_the_rest_stays(comfy: ComfyServer) -> None:
     prompt = to_prompt(read(named(TORN)), comfy.get("/object_info"))
     outputs = comfy.run(prompt, 1200)
@@ -139,7 +194,7 @@ def test_what_is_painted_over_is_painted_anew_and_the_rest_stays(comfy: ComfySer
     restored = pixels(comfy, outputs[kinds["SaveImage"]]["images"][0])
     with Image.open(REPOSITORY / "assets" / "flower-torn.png") as torn:
         photo, lost = np.asarray(torn.convert("RGB")) / 255, np.asarray(torn)[..., 3] < 128
-    with Image.open(REPOSITORY / "assets" / "flower.jpg") as flower:
+    with Image.open(FLOWER) as flower:
         truth = np.asarray(flower.resize((192, 128), Image.Resampling.BOX)) / 255
     far = np.asarray(Image.fromarray(np.uint8(255 * lost)).filter(ImageFilter.MaxFilter(17))) == 0
     assert np.abs(restored - photo)[far].max() < 2.1 / 255
