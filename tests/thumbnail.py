@@ -46,6 +46,8 @@ def main(part: str = "") -> None:
                 make(path, comfy)
         if graphs := [path for path in chosen if path.stem in DOWNLOADS]:
             comfy.post("/settings", {"Comfy.TutorialCompleted": True})
+            for path in graphs:
+                name_checkpoints(path, comfy)
             with opened(comfy.url, Path(folder) / "profile") as page:
                 for path in graphs:
                     draw(path, page)
@@ -69,6 +71,15 @@ def make(path: Path, comfy: ComfyServer) -> None:
         large = photo.resize((width, HEIGHT), Image.Resampling.LANCZOS)
         sheet.paste(large.crop((left, 0, right, HEIGHT)), (left + (GAP if left else 0), 0))
     sheet.save(path.with_suffix(".jpg"), quality=90)
+
+
+def name_checkpoints(path: Path, comfy: ComfyServer) -> None:
+    """Empty files with the names of the checkpoints, without which the page shows their loader as an error."""
+    folder = comfy.base / "models" / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+        if node["type"] == "CheckpointLoaderSimple":
+            (folder / node["widgets_values"][0]).touch()
 
 
 def draw(path: Path, page: Any) -> None:
