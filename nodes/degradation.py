@@ -40,8 +40,8 @@ class MissingPixelsNode(io.ComfyNode):
                     max=0.99,
                     step=0.01,
                     round=0.0001,
-                    tooltip="Part of the pixels that is lost, where no mask is connected; the paper uses 0.70 to 0.80. "
-                    "Too small leaves lost pixels in as if they were black; too large ignores good ones.",
+                    tooltip="Not used with a mask. Part of the pixels that is lost; the paper uses 0.70 to 0.80. Too "
+                    "small leaves lost pixels in as if they were black; too large ignores good ones.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -49,7 +49,8 @@ class MissingPixelsNode(io.ComfyNode):
                     min=0,
                     max=2**53 - 1,
                     control_after_generate=False,
-                    tooltip="Which random pixels are lost. Use the same node for damaging and for restoring.",
+                    tooltip="Not used with a mask. Which random pixels are lost. Use the same node for damaging and "
+                    "for restoring.",
                 ),
                 noise_input(),
                 io.Mask.Input(

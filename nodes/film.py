@@ -42,22 +42,23 @@ class FilmDamageNode(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "scratches", default=5, min=0, max=10_000,
-                    tooltip="Random scratches, where no mask is connected: to damage a good photo on purpose. To "
-                    "restore a photo, connect the mask of its own scratches.",
+                    tooltip="Not used with a mask. Random scratches, to damage a good photo on purpose; to restore a "
+                    "photo, connect the mask of its own.",
                 ),
                 io.Int.Input(
                     "dust", default=40, min=0, max=10_000,
-                    tooltip="Random specks and hairs of dust, where no mask is connected. More of them hide more.",
+                    tooltip="Not used with a mask. Random specks and hairs of dust. More of them hide more.",
                 ),
                 io.Float.Input(
                     "size", display_name="size (pixels)", default=2.0, min=0.5, max=100.0, step=0.5, round=0.001,
                     advanced=True,
-                    tooltip="Of the random marks: a scratch is up to so wide, a speck up to four times as large. Small "
-                    "ones are easy to fill; under large ones the picture is invented.",
+                    tooltip="Not used with a mask. Of the random marks: a scratch is up to so wide, a speck up to four "
+                    "times as large. Small ones are easy to fill; under large ones the picture is invented.",
                 ),
                 io.Int.Input(
                     "seed", default=0, min=0, max=2**53 - 1, control_after_generate=False,
-                    tooltip="Where the random marks are. Use the same node for damaging and for restoring.",
+                    tooltip="Not used with a mask. Where the random marks are. Use the same node for damaging and for "
+                    "restoring.",
                 ),
                 noise_input(),
                 io.Mask.Input(
