@@ -49,10 +49,10 @@ TUNED: dict[tuple[str, str], Tuned] = {
     ("resample", "missing"): Tuned(from_noise=200.0, flash=200.0),
     ("dps", "blur"): Tuned(from_noise=1.0, flash=1.0),
     ("dps", "missing"): Tuned(from_noise=1.0, flash=1.0),
-    ("mpgd", "blur"): Tuned(from_noise=6.0, flash=6.0),
-    ("mpgd", "missing"): Tuned(from_noise=12.0, flash=12.0),
-    ("flow-dps", "blur"): Tuned(from_noise=6.0, flash=6.0),
-    ("flow-dps", "missing"): Tuned(from_noise=12.0, flash=12.0),
+    ("mpgd", "blur"): Tuned(from_noise=12.0, flash=12.0),
+    ("mpgd", "missing"): Tuned(from_noise=48.0, flash=48.0),
+    ("flow-dps", "blur"): Tuned(from_noise=32.0, flash=32.0),
+    ("flow-dps", "missing"): Tuned(from_noise=64.0, flash=64.0),
 }
 
 

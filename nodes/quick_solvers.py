@@ -123,7 +123,7 @@ class MPGDNode(io.ComfyNode):
             "Moves every estimate of the model by one gradient towards the photo: the simplest of the solvers of few "
             "steps, and one with a step size to choose.",
             ["manifold preserving"],
-            [step_size(6.0, "the bundled model likes 6, and 12 for lost pixels"), churn_input(0.0, "the paper uses 0")],
+            [step_size(6.0, "the bundled model likes 12, and 48 for lost pixels"), churn_input(0.0, "the paper uses 0")],
         )
 
     @classmethod
@@ -141,7 +141,7 @@ class FlowDPSNode(io.ComfyNode):
             "models (SD 3, Flux), runs on all.",
             ["flow matching", "SD3", "Flux"],
             [
-                step_size(6.0, "the bundled model likes 6, and 12 for lost pixels"),
+                step_size(6.0, "the bundled model likes 32, and 64 for lost pixels"),
                 iterations_input(
                     3, "Gradients per step; the paper uses 3. More follow the photo closer, and its noise too."
                 ),
