@@ -123,7 +123,10 @@ class MPGDNode(io.ComfyNode):
             "Moves every estimate of the model by one gradient towards the photo: the simplest of the solvers of few "
             "steps, and one with a step size to choose.",
             ["manifold preserving"],
-            [step_size(6.0, "the bundled model likes 12, and 48 for lost pixels"), churn_input(0.0, "the paper uses 0")],
+            [
+                step_size(6.0, "the bundled model likes 12, and 48 for lost pixels"),
+                churn_input(0.0, "the paper uses 0"),
+            ],
         )
 
     @classmethod
