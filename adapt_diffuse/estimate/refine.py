@@ -75,7 +75,7 @@ def huber(residual: Tensor, noise_std: float) -> float:
 
 
 def golden_section(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where ``function`` is least in [low, high], to a three-hundredth of the interval (Kiefer 1953)."""
+    """Where ``function`` is least in [low, high], to a 250th of the interval (Kiefer 1953)."""
     inner = [high - GOLDEN * (high - low), low + GOLDEN * (high - low)]
     values = [function(place) for place in inner]
     for _ in range(EVALUATIONS - 2):
