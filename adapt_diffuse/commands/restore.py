@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache, partial
@@ -25,7 +26,7 @@ from ..images import find_photos, write_image
 from ..latent_space import test_pattern
 from ..restore import Restoration
 from ..severity import SeverityModel
-from ..severity.calibration import Calibration, calibrate
+from ..severity.calibration import Calibration, calibrate, encodings
 from ..severity.calibration_photos import calibration_size, folder_views, sample_views
 from ..severity.choice import choose
 from ..solvers import Solver
@@ -161,7 +162,7 @@ def encoders(args: argparse.Namespace, prior: DiffusersPrior) -> EncoderFor:
         if size not in made or made[size].degradation is not degradation:
             folder = args.calibration_photos
             views = sample_views(*size) if folder is None else folder_views(folder, *size)
-            made[size] = calibrate(views.to(prior.device), degradation, prior.encode, prior.multiple)
+            made[size] = calibrated_under_bar(views, degradation, prior)
         return made[size]
 
     def fitting(photo_size: tuple[int, int], degradation: Degradation) -> SeverityModel:
@@ -172,6 +173,19 @@ def encoders(args: argparse.Namespace, prior: DiffusersPrior) -> EncoderFor:
         return calibrated(calibration_size(degradation, *degradation.image_size(*photo_size)), degradation)
 
     return fitting
+
+
+def calibrated_under_bar(views: Tensor, degradation: Degradation, prior: DiffusersPrior) -> Calibration:
+    """``calibrate`` under a progress bar."""
+    from tqdm import tqdm
+
+    with tqdm(total=encodings(len(views), degradation), desc="calibrating", leave=False, file=sys.stderr) as bar:
+
+        def encode(image: Tensor) -> Tensor:
+            bar.update(1)
+            return prior.encode(image)
+
+        return calibrate(views.to(prior.device), degradation, encode, prior.multiple)
 
 
 def report_row(result: Restoration, place: int = 0) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..degradation import Degradation
 from ..latent_space import LatentSpace
 from ..severity import Encode, Severity
-from ..severity.calibration import Calibration, calibrate
+from ..severity.calibration import Calibration, calibrate, encodings
 from .comfy_encoder import host_latent_space, raw_encode
 
 
@@ -33,7 +33,7 @@ class HostCalibration:
             AdaptDiffuseError: a VAE that is not the model's, or photos that do not fit.
         """
         space = host_latent_space(vae, model)
-        encode = interruptible(scaled_encode(vae, space))
+        encode = watched(scaled_encode(vae, space), encodings(len(photos), degradation.select(torch.tensor([0]))))
         return cls(calibrate(photos, degradation, encode, space.factor, count), space)
 
     @property
@@ -59,12 +59,17 @@ def scaled_encode(vae: Any, space: LatentSpace) -> Encode:
     return lambda image: space.from_raw(encode(image))
 
 
-def interruptible(encode: Encode) -> Encode:
-    """``encode``, which ends when the host's user presses Cancel."""
+def watched(encode: Encode, times: int) -> Encode:
+    """``encode``, which moves the host's progress bar, all in all ``times`` often, and ends when its user cancels."""
     import comfy.model_management
+    import comfy.utils
+
+    bar = comfy.utils.ProgressBar(times)
 
     def checked(image: Tensor) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        return encode(image)
+        encoded = encode(image)
+        bar.update(1)
+        return encoded
 
     return checked

@@ -85,16 +85,25 @@ def calibrate(
     for index, photo in enumerate(photos.split(1)):
         truth = encode(pad_to_multiple(photo, multiple))
         damage = degradation.select(torch.tensor([index % count]))
-        kinds = {strength: at_strength(damage, strength) for strength in STRENGTHS}
-        strengths = [strength for strength, kind in kinds.items() if strength == 1 or kind is not damage]
+        strengths = strengths_of(damage)
         for strength in strengths:
-            pairs.append(errors(photo, truth, kinds[strength], multiple, encode, seed + len(pairs)))
+            pairs.append(errors(photo, truth, at_strength(damage, strength), multiple, encode, seed + len(pairs)))
     points = torch.tensor(pairs, dtype=torch.float64).clamp_min(SMALLEST).log()
     if not bool(torch.isfinite(points).all()):
         raise AdaptDiffuseError("The VAE's encodings of the calibration photos are not finite: use float32 for it.")
     power = steady_power(points)
     error, probe = points[strengths.index(1.0) :: len(strengths)].T
     return Calibration(degradation, math.exp(float((error - power * probe).mean())), power)
+
+
+def strengths_of(degradation: Degradation) -> list[float]:
+    """The strengths at which a degradation is measured: one where there is no other."""
+    return [one for one in STRENGTHS if one == 1 or at_strength(degradation, one) is not degradation]
+
+
+def encodings(photos: int, degradation: Degradation) -> int:
+    """How many images are encoded to calibrate on so many photos: each whole, and damaged once and twice."""
+    return photos * (1 + 2 * len(strengths_of(degradation)))
 
 
 def steady_power(points: Tensor) -> float:

@@ -34,9 +34,14 @@ def calibration_size(degradation: Degradation, height: int, width: int) -> tuple
 
 
 def sample_views(height: int, width: int) -> Tensor:
-    """Nine views (9, 3, height, width) of the pack's sample photo. Raises AdaptDiffuseError where it is missing."""
+    """Nine views (n, 3, height, width) of the pack's sample photo, or, of large ones, which differ less, three.
+
+    Raises:
+        AdaptDiffuseError: the photo is missing.
+    """
     photo = read_photo(SAMPLE)
-    return torch.cat([view(photo, height, width, zoom, place) for zoom in ZOOMS for place in PLACES])
+    places = PLACES if height * width <= 2 * SIDE**2 else PLACES[:1]
+    return torch.cat([view(photo, height, width, zoom, place) for zoom in ZOOMS for place in places])
 
 
 def folder_views(folder: Path, height: int, width: int) -> Tensor:

@@ -15,6 +15,8 @@ from adapt_diffuse.degradation import (
     Downscale,
     GaussianBlur,
     Jpeg,
+    LensBlur,
+    LowResolution,
     MissingBox,
     MissingPixels,
     MotionBlur,
@@ -26,7 +28,15 @@ from adapt_diffuse.degradation import (
 from adapt_diffuse.degradation.levels import at_strength
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.restore import generators_for
-from adapt_diffuse.severity.calibration import Calibration, calibrate, fill_lost, lost_part, spread, steady_power
+from adapt_diffuse.severity.calibration import (
+    Calibration,
+    calibrate,
+    encodings,
+    fill_lost,
+    lost_part,
+    spread,
+    steady_power,
+)
 from adapt_diffuse.severity.calibration_photos import calibration_size, folder_views, sample_views, view
 from adapt_diffuse.severity.losses import error_variance
 from tests.models import draw_photos, drawn_batch
@@ -107,6 +117,18 @@ def test_a_batch_equals_its_photos_one_by_one_and_sizes_are_padded() -> None:
         assert float(together.sigma_hat[index]) == pytest.approx(float(alone.sigma_hat[0]), rel=1e-5)
 
 
+@pytest.mark.parametrize("degradation", [GaussianBlur(1.0, 0.02), MissingBox(4, 4), chain(GaussianBlur(1.0), Jpeg(20))])
+def test_the_encodings_of_a_calibration_are_known_beforehand(degradation: Degradation) -> None:
+    asked = []
+
+    def counted(image: Tensor) -> Tensor:
+        asked.append(len(image))
+        return encode(image)
+
+    calibrate(grey(3), degradation, counted)
+    assert sum(asked) == len(asked) == encodings(3, degradation)
+
+
 def test_calibrating_is_reproducible() -> None:
     first, second = (calibrate(grey(2), GaussianBlur(1.0, 0.05), encode) for _ in range(2))
     assert (first.scale, first.power) == (second.scale, second.power)
@@ -159,6 +181,11 @@ def test_a_stronger_damage_is_of_the_same_kind_and_leaves_the_noise() -> None:
     assert isinstance(jpeg, Jpeg) and float(jpeg.quality) == 1.0
     small = at_strength(Downscale(2, "area", 0.03), 1.4)
     assert isinstance(small, Downscale) and (small.factor, small.filter) == (3, "area")
+    coarse = at_strength(LowResolution(torch.tensor([2, 12]), "area", 0.03), 1.4)
+    assert isinstance(coarse, LowResolution) and (coarse.factor.tolist(), coarse.filter) == ([3, 16], "area")
+    assert coarse.noise_std == 0.03
+    lens = at_strength(LensBlur(torch.tensor([4.0, 40.0]), 0.03), 1.5)
+    assert isinstance(lens, LensBlur) and lens.radius.tolist() == [6.0, 50.0] and lens.noise_std == 0.03
     noise = at_strength(Noise(0.4), 3.0)
     assert isinstance(noise, Noise) and float(noise.noise_std) == 1.0
     whole = at_strength(chain(GaussianBlur(2.0), Jpeg(80.0, 0.03)), 1.5)
@@ -182,6 +209,7 @@ def test_calibration_photos_are_small_but_as_large_as_a_mask() -> None:
     assert calibration_size(GaussianBlur(2.0), 1000, 90) == (256, 90)
     assert calibration_size(MissingPixels(torch.ones(3, 1, 1000, 90)), 1000, 90) == (1000, 90)
     assert sample_views(40, 700).shape == (9, 3, 40, 700)
+    assert sample_views(400, 700).shape == (3, 3, 400, 700)
     views = sample_views(64, 96)
     assert len({float(one.mean()) for one in views}) == 9
     assert float(views.min()) >= 0 and float(views.max()) <= 1
