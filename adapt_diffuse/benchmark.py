@@ -237,7 +237,8 @@ def clean_latents(truth: Tensor, prior: DiffusersPrior) -> Tensor:
 def severity_row(task: str, photos: Damaged, prior: DiffusersPrior, encoder: SeverityModel) -> dict[str, Any]:
     """How sigma_hat follows the level of damage and the true latent error, over the photos of a task.
 
-    Beside them how the true error itself follows the level ("..._true"): the photo's content matters too. A correlation is None where the level is the same for all photos.
+    Beside them how the true error itself follows the level ("..._true"): the photo's content matters too. A
+    correlation is None where the level is the same for all photos.
     """
     severity = severities(photos, prior, encoder)
     sigma_hat = severity.sigma_hat.double()
