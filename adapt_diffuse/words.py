@@ -15,10 +15,13 @@ from .degradation import (
     FilmDamage,
     GaussianBlur,
     Jpeg,
+    KernelBlur,
     LearnedBlur,
+    LensBlur,
     LowResolution,
     MotionBlur,
     Noise,
+    steps_of,
 )
 from .restore import Restoration
 
@@ -27,7 +30,7 @@ GRADES = ((0.15, "barely"), (0.3, "mildly"), (0.5, "clearly"), (0.8, "heavily"))
 OVERSTATED = 0.7  # a residual below: noise of the level that was given would leave more, though clamping takes some
 DAMAGED = "damaged"
 KINDS = (
-    ((GaussianBlur, MotionBlur, CameraBlur, LearnedBlur), "blurred"),
+    ((GaussianBlur, LensBlur, MotionBlur, CameraBlur, KernelBlur, LearnedBlur), "blurred"),
     (LOSING, "incomplete"),
     ((Fading,), "faded"),
     ((FilmDamage,), "worn"),
@@ -43,8 +46,16 @@ def grade(sigma_hat: float) -> str:
 
 
 def damage_word(degradation: Degradation) -> str:
-    """What a photo is after one kind of damage: blurred, incomplete, ...; "damaged" after several."""
-    return next((word for kinds, word in KINDS if isinstance(degradation, kinds)), DAMAGED)
+    """What a photo is after one kind of damage: blurred, incomplete, ...; "damaged" after several.
+
+    One word for a batch: "damaged" where its photos differ.
+    """
+    found = {_word(steps[0]) if len(steps) == 1 else DAMAGED for steps in steps_of(degradation)}
+    return found.pop() if len(found) == 1 else DAMAGED
+
+
+def _word(step: Degradation) -> str:
+    return next((word for kinds, word in KINDS if isinstance(step, kinds)), DAMAGED)
 
 
 def describe_photo(sigma_hat: float, steps: int, levels: int, damage: str, photo: str = "this photo") -> str:

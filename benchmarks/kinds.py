@@ -30,6 +30,7 @@ from benchmarks.table import table
 # what happens to the photo, and the noise afterwards
 KINDS = (
     ("gaussian-blur:std=2", 0.05),
+    ("lens-blur:radius=4", 0.03),
     ("motion-blur:length=9,angle=30", 0.03),
     ("camera-blur:extent=8,seed=1,gain=1", 0.03),
     ("missing-pixels:drop=0.75", 0.05),

@@ -31,8 +31,8 @@ def add_degradation(parser: argparse.ArgumentParser) -> None:
         "--degradation",
         default="gaussian-blur:std=3.0",
         help="what happened to the photo (restore takes auto too, and estimates it), several in turn with '|' in "
-        "quotes: gaussian-blur:std=3.0, "
-        "motion-blur:length=9,angle=30, camera-blur:extent=9,gain=1.2,seed=0, bkse:file=GOPRO_wVAE.pth,seed=0, "
+        "quotes: gaussian-blur:std=3.0, lens-blur:radius=3, motion-blur:length=9,angle=30, "
+        "camera-blur:extent=9,gain=1.2,seed=0, kernel-blur:file=PSF.png, bkse:file=GOPRO_wVAE.pth,seed=0, "
         "missing-pixels:drop=0.75,seed=0, missing-box:height=32,width=32,top=0,left=0 (no top or left: seed=0 draws "
         "it), mask:file=M.png (white is lost), film-damage:scratches=5,dust=40,size=2,fade=0.3,cast=0,gamma=1,seed=0 "
         "(file=M.png instead of random marks), downscale:factor=4,filter=bicubic (or area), jpeg:quality=20, noise",

@@ -8,6 +8,8 @@ from .chain import Chain, PerImage, chain, for_each
 from .families import FAMILIES, Family, family_from_json, family_to_json
 from .film import Fading, FilmDamage, Marks
 from .jpeg import Jpeg
+from .kernel import KernelBlur
+from .lens import LensBlur
 from .missing import LOSING, MissingBox, MissingPixels, RandomMissingPixels, ScalableMask, random_mask
 from .motion import MotionBlur
 from .noise import Noise
@@ -28,7 +30,9 @@ __all__ = [
     "FilmDamage",
     "GaussianBlur",
     "Jpeg",
+    "KernelBlur",
     "LearnedBlur",
+    "LensBlur",
     "LinearDegradation",
     "LowResolution",
     "Marks",

@@ -9,19 +9,22 @@ from .blur import MAX_STD, GaussianBlur
 from .chain import Chain, PerImage, for_each
 from .jpeg import Jpeg
 from .kernel_blur import MAX_LENGTH
+from .lens import MAX_RADIUS, LensBlur
 from .missing import MAX_DROP, RandomMissingPixels
 from .motion import MotionBlur
 from .noise import Noise
-from .resize import MAX_FACTOR, Downscale
+from .resize import MAX_FACTOR, Downscale, LowResolution
 
 
 def at_strength(degradation: Degradation, factor: float) -> Degradation:
     """``degradation`` with ``factor`` times its blur, lost pixels, compression; the noise stays, but that of ``Noise``.
 
-    Kinds without a strength (a mask, a camera's shake) come back as they are.
+    Kinds without a strength (a mask, a camera's shake, a kernel of one's own) come back as they are.
     """
     if isinstance(degradation, GaussianBlur):
         return GaussianBlur((factor * degradation.std).clamp(max=MAX_STD), degradation.noise_std)
+    if isinstance(degradation, LensBlur):
+        return LensBlur((factor * degradation.radius).clamp(max=MAX_RADIUS), degradation.noise_std)
     if isinstance(degradation, MotionBlur):
         length = (factor * degradation.length).clamp(max=MAX_LENGTH)
         return MotionBlur(length, degradation.angle, degradation.noise_std)
@@ -31,6 +34,9 @@ def at_strength(degradation: Degradation, factor: float) -> Degradation:
     if isinstance(degradation, Downscale):
         size = min(max(round(factor * degradation.factor), 1), MAX_FACTOR)
         return Downscale(size, degradation.filter, degradation.noise_std)
+    if isinstance(degradation, LowResolution):
+        sizes = (factor * degradation.factor).round().clamp(1, MAX_FACTOR)
+        return LowResolution(sizes, degradation.filter, degradation.noise_std)
     if isinstance(degradation, Jpeg):
         return Jpeg((100 - factor * (100 - degradation.quality)).clamp(min=1), degradation.noise_std)
     if isinstance(degradation, Noise):

@@ -14,6 +14,8 @@ from .camera import CameraBlur
 from .chain import chain
 from .film import Fading, FilmDamage, Marks
 from .jpeg import Jpeg
+from .kernel import KernelBlur, luminance
+from .lens import LensBlur
 from .missing import MissingBox, RandomMissingPixels, ScalableMask
 from .motion import MotionBlur
 from .noise import Noise
@@ -31,6 +33,20 @@ def _whole(name: str, value: float) -> int:
 
 def _gaussian_blur(noise_std: float, std: float = 3.0) -> GaussianBlur:
     return GaussianBlur(std, noise_std)
+
+
+def _lens_blur(noise_std: float, radius: float = 3.0) -> LensBlur:
+    return LensBlur(radius, noise_std)
+
+
+def _kernel_blur(noise_std: float, file: str = "") -> KernelBlur:
+    from ..images import read_photo
+
+    if not file:
+        raise AdaptDiffuseError(
+            "The degradation kernel-blur needs a file: kernel-blur:file=PSF.png (what a bright point became, on black)."
+        )
+    return KernelBlur(luminance(read_photo(Path(file))), noise_std)
 
 
 def _motion_blur(noise_std: float, length: float = 9.0, angle: float = 0.0) -> MotionBlur:
@@ -102,8 +118,10 @@ def _noise(noise_std: float) -> Noise:
 
 DEGRADATIONS: dict[str, Callable[..., Degradation]] = {
     "gaussian-blur": _gaussian_blur,
+    "lens-blur": _lens_blur,
     "motion-blur": _motion_blur,
     "camera-blur": _camera_blur,
+    "kernel-blur": _kernel_blur,
     "bkse": _bkse,
     "missing-pixels": _missing_pixels,
     "missing-box": _missing_box,

@@ -137,8 +137,8 @@ def test_white_in_a_mask_file_is_lost(tmp_path):
     [
         (
             "rust",
-            "Unknown degradation 'rust'; there are gaussian-blur, motion-blur, camera-blur, bkse, "
-            "missing-pixels, missing-box, mask, downscale, jpeg, noise, film-damage.",
+            "Unknown degradation 'rust'; there are gaussian-blur, lens-blur, motion-blur, camera-blur, kernel-blur, "
+            "bkse, missing-pixels, missing-box, mask, downscale, jpeg, noise, film-damage.",
         ),
         ("", "Unknown degradation ''"),
         ("gaussian-blur:std", "'std' in 'gaussian-blur:std' should be key=value."),

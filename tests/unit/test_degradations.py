@@ -64,6 +64,12 @@ def box(shape: Shape, seed: int, folder: Path) -> Degradation:
     return parse_degradation(f"missing-box:height={shape[2] // 2},width={shape[3] // 2},seed={seed}", NOISE_STD)
 
 
+def kernel_file(shape: Shape, seed: int, folder: Path) -> Degradation:
+    path = folder / f"kernel-{seed}.png"
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (4, 5), np.uint8)).save(path)
+    return parse_degradation(f"kernel-blur:file={path}", NOISE_STD)
+
+
 CHAINS = {
     "blur, then lost pixels": named("gaussian-blur:std=1.2|missing-pixels:drop=0.4,seed=1"),
     "lost pixels, then blur": named("missing-pixels:drop=0.4,seed=1|motion-blur:length=3,angle=70"),
@@ -82,8 +88,10 @@ def learned_blur(shape: Shape, seed: int, folder: Path) -> Degradation:
 # a degradation or a family without a line here fails test_every_degradation_is_tested
 REGISTRY: dict[str, Entry] = {
     "gaussian-blur": named("gaussian-blur:std=1.7"),
+    "lens-blur": named("lens-blur:radius=2.6"),
     "motion-blur": named("motion-blur:length=6.3,angle=30"),
     "camera-blur": named("camera-blur:extent=7,seed=3", linear=False),
+    "kernel-blur": Entry(kernel_file),
     "bkse": Entry(learned_blur, linear=False),
     "missing-pixels": named("missing-pixels:drop=0.6,seed=3"),
     "missing-box": Entry(box),

@@ -4,7 +4,21 @@ import pytest
 import torch
 
 from adapt_diffuse.cost import Cost
-from adapt_diffuse.degradation import Downscale, GaussianBlur, Jpeg, Noise, RandomMissingPixels, chain
+from adapt_diffuse.degradation import (
+    Downscale,
+    FilmDamage,
+    GaussianBlur,
+    Jpeg,
+    KernelBlur,
+    LensBlur,
+    Marks,
+    MotionBlur,
+    Noise,
+    RandomMissingPixels,
+    chain,
+    for_each,
+)
+from adapt_diffuse.degradation.film import Fading
 from adapt_diffuse.restore import Restoration
 from adapt_diffuse.severity import Severity
 from adapt_diffuse.words import damage_word, describe_batch, describe_restoration, grade
@@ -70,3 +84,27 @@ def test_a_batch_is_told_photo_by_photo_and_by_its_kind_of_damage():
     ]
     words = [damage_word(one) for one in (Downscale(2), Jpeg(20), Noise(0.1), chain(GaussianBlur(1.0), Jpeg(20)))]
     assert words == ["coarse", "compressed", "noisy", "damaged"]
+
+
+BLUR, JPEG, LENS = GaussianBlur(1.0), Jpeg(20), LensBlur(2.0)
+
+
+@pytest.mark.parametrize(
+    ("degradation", "word"),
+    [
+        (LENS, "blurred"),
+        (KernelBlur(torch.ones(2, 2)), "blurred"),
+        (FilmDamage(Marks(1, 1), Fading.of(0.2)), "worn"),
+        (chain(BLUR, Noise(0.1)), "blurred"),
+        (chain(Noise(0.1), Noise(0.1)), "noisy"),
+        (chain(FilmDamage(Marks(1, 1), Fading.of(0.2)), Noise(0.1)), "worn"),
+        (for_each([BLUR, chain(MotionBlur(3.0), Noise(0.1)), LENS]), "blurred"),
+        (for_each([BLUR, JPEG]), "damaged"),
+        (for_each([BLUR, chain(BLUR, JPEG)]), "damaged"),
+        (chain(for_each([BLUR, LENS]), Noise(0.1)), "blurred"),
+        (chain(for_each([BLUR, LENS]), JPEG), "damaged"),
+        (chain(BLUR, LENS), "damaged"),
+    ],
+)
+def test_the_word_is_that_of_what_happened_however_it_was_put_together(degradation, word):
+    assert damage_word(degradation) == word
