@@ -271,10 +271,18 @@ def check_sizes(x: Tensor, measurement: Measurement, vae: Any) -> None:
     height, width = measurement.image_size
     extra = (x.shape[2] * factor - height, x.shape[3] * factor - width)
     if min(extra) < 0 or max(extra) >= MAX_PADDING * factor:
+        stands_for = f"{x.shape[3] * factor} x {x.shape[2] * factor}"
+        cut = -factor < min(extra) < 0 and max(extra) <= 0  # what VAE Encode does to a photo off its grid
+        advice = (
+            "make both from the same photo, and connect a degradation that changes the size to Encode Severity, too."
+        )
+        if cut:
+            advice = (
+                f"crop the photo to {stands_for} before everything else, as VAE Encode does, or take Encode Severity, "
+                "which pads."
+            )
         raise AdaptDiffuseError(
-            f"The latent stands for {x.shape[3] * factor} x {x.shape[2] * factor} pixels but the solver's image "
-            f"has {width} x {height}: make both from the same photo, and where its degradation changes the size, "
-            "connect that to Encode Severity too."
+            f"The latent stands for {stands_for} pixels but the solver's image has {width} x {height}: {advice}"
         )
 
 

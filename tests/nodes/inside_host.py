@@ -195,6 +195,7 @@ def refusals() -> dict[str, str]:
         refused("rising", native(True), latent, [0.2, 0.5, 0.0])
         refused("nan", native(True), latent, [float("nan"), 0.0])
         refused("size", native(True), torch.ones(1, 4, 4, 4), fall)
+        refused("cut", native(True), torch.ones(1, 4, 7, 5), fall)
         refused("batch", native(True), torch.ones(3, 4, 8, 6), fall, photos=2)
         hooked = native(True)
         hooked.model.model_options["multigpu_clones"] = {}

@@ -102,6 +102,7 @@ def test_the_model_can_be_read_once_more_into_plain_memory(report: dict[str, Any
         ("rising", "SIGMAS must be finite and fall"),
         ("nan", "SIGMAS must be finite and fall"),
         ("size", "stands for 32 x 32 pixels but the solver's image has 45 x 60"),
+        ("cut", "crop the photo to 40 x 56 before everything else"),
         ("batch", "a batch of 2 but the latent one of 3"),
         ("multigpu", "several GPUs"),
         ("partial", "loaded in part"),
