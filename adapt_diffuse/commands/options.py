@@ -35,9 +35,15 @@ def add_degradation(parser: argparse.ArgumentParser) -> None:
         "camera-blur:extent=9,gain=1.2,seed=0, kernel-blur:file=PSF.png, bkse:file=GOPRO_wVAE.pth,seed=0, "
         "missing-pixels:drop=0.75,seed=0, missing-box:height=32,width=32,top=0,left=0 (no top or left: seed=0 draws "
         "it), mask:file=M.png (white is lost), film-damage:scratches=5,dust=40,size=2,fade=0.3,cast=0,gamma=1,seed=0 "
-        "(file=M.png instead of random marks), downscale:factor=4,filter=bicubic (or area), jpeg:quality=20, noise",
+        "(file=M.png instead of random marks), downscale:factor=4,filter=bicubic (or area), jpeg:quality=20, noise; "
+        "default: %(default)s",
     )
-    parser.add_argument("--noise-std", type=float, default=0.05, help="noise on [0, 1] images (0.05 is visible grain)")
+    parser.add_argument(
+        "--noise-std",
+        type=float,
+        default=0.05,
+        help="noise on [0, 1] images: 0.01 is clean, 0.05, the default, is visible grain",
+    )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -177,4 +178,7 @@ def _parse_one(text: str, noise_std: float) -> Degradation:
     try:
         return DEGRADATIONS[name](noise_std, **values)
     except TypeError:
-        raise AdaptDiffuseError(f"'{name}' does not have one of the options in '{text}'.") from None
+        known = [option for option in inspect.signature(DEGRADATIONS[name]).parameters if option != "noise_std"]
+        raise AdaptDiffuseError(
+            f"'{name}' does not have one of the options in '{text}': it has {', '.join(known) or 'none'}."
+        ) from None

@@ -184,7 +184,13 @@ def test_every_command_explains_itself(name, capsys):
     assert len(capsys.readouterr().out.splitlines()) > 5
 
 
-@pytest.mark.parametrize("arguments", [[], ["fix"], ["restore"], ["restore", "photo.png"]])
+def test_without_a_command_all_are_shown(capsys):
+    assert call() == 2
+    told = capsys.readouterr().out
+    assert all(name in told for name in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [["fix"], ["restore"], ["restore", "photo.png"]])
 def test_a_command_that_is_not_complete_shows_how_it_is_used(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         call(*arguments)
