@@ -1,13 +1,23 @@
 #!/usr/bin/env bash
-# Step sizes, on photos of the training folder:   benchmarks/tune.sh TRAIN_FOLDER OUT_FOLDER
-# Flash on 12 photos, from pure noise on 3 (it costs ten times as much per photo): the same number of denoiser calls.
+# Step sizes of Latent-DPS, on photos of the training folder:   benchmarks/tune.sh TRAIN_FOLDER OUT_FOLDER
+# From the adaptive start on 8 photos, from pure noise, which costs ten times as much per photo, on 2.
 set -euo pipefail
 train=$1 out=$2
-for task in gaussian-blur-varying random-inpainting; do
-    for eta in 0.5 1 2 4 8; do
-        python -m adapt_diffuse benchmark --task "$task" --methods ae,flash-ldps --eta "$eta" --images "$train" \
-            --limit 12 --batch 12 --seed 1 --out "$out/tune-flash-$task-$eta.json"
-        python -m adapt_diffuse benchmark --task "$task" --methods ldps --eta "$eta" --images "$train" \
-            --limit 3 --seed 1 --out "$out/tune-noise-$task-$eta.json"
+tune() { # TASK START PHOTOS ETA...
+    local task=$1 method=$2 photos=$3 eta
+    shift 3
+    for eta in "$@"; do
+        python -m adapt_diffuse benchmark --task "$task" --methods "ae,$method" --eta "$eta" --images "$train" \
+            --limit "$photos" --batch "$photos" --seed 1 --out "$out/tune-$method-$task-$eta.json"
     done
+}
+for task in gaussian-blur-varying random-inpainting; do
+    tune "$task" flash-ldps 8 4 8 16
+done
+tune gaussian-blur-varying ldps 2 1.5 4 10
+tune gaussian-blur-fixed ldps 2 0.6 1.5 4
+tune random-inpainting ldps 2 3 8 16
+# the solvers of few steps, and everything that the default is made of
+for task in gaussian-blur-varying random-inpainting; do
+    python -m benchmarks.choose --task "$task" --images "$train" --limit 12 --out "$out/choose-$task.json"
 done
