@@ -16,7 +16,7 @@ from ..cost import Cost
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
 from ..feasible import check_feasible
-from ..finish import KnownPixels, with_known
+from ..finish import KnownPixels, match_grey, with_known
 from ..hosts.diffusers import DiffusersPrior
 from ..images import fitted_size, read_photo, smaller
 from ..measurement import Measurement
@@ -194,7 +194,8 @@ def restore_batch(photo: Tensor, recipe: Recipe, generators: list[torch.Generato
             photo, recipe.degradation, recipe.prior, recipe.solver, generators, encoder, recipe.start, advance
         )
     measurement = Measurement.of(photo, recipe.degradation)
-    return replace(result, image=with_known(result.image, measurement, recipe.known_pixels).clamp(0, 1))
+    image = with_known(match_grey(result.image, measurement), measurement, recipe.known_pixels)
+    return replace(result, image=image.clamp(0, 1))
 
 
 def cost_of(result: Restoration, place: int) -> Cost:

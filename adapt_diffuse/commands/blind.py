@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+from torch import Tensor
+
+from ..cost import Cost
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
-from ..estimate import DamageEstimator, describe_estimate, estimate_damage, refine
+from ..estimate import (
+    Damage,
+    DamageEstimator,
+    Estimate,
+    cautious,
+    describe_estimate,
+    estimate_damage,
+    refine,
+)
+from ..images import read_photo
+from ..restore import Restoration
 from ..solvers import Solver
 from ..start import StartSettings
 from .batches import Job, Outcome, Recipe, outcomes, photo_for
+
+FAR = 3.0  # a residual above: what was estimated is not what happened
+LEFT = "nothing of it is left in the smaller photo, which is best left as it is"
+GENTLER = "the estimate does not explain the photo well, so that it was restored more gently"
 
 
 @dataclass(frozen=True)
@@ -31,11 +49,16 @@ class Guesswork:
 
 @dataclass(frozen=True)
 class Guessed:
-    """An outcome, the degradation that was assumed, and the same in words."""
+    """An outcome, the degradation that was assumed, and the same in words.
+
+    Attributes:
+        unchanged: nothing was found that could be restored; the outcome's image is the photo.
+    """
 
     outcome: Outcome
     degradation: Degradation
     words: str = ""
+    unchanged: bool = False
 
 
 def guessed_outcomes(jobs: Sequence[Job], recipe: Recipe, guesswork: Guesswork) -> Iterator[Guessed]:
@@ -49,14 +72,50 @@ def guessed_outcomes(jobs: Sequence[Job], recipe: Recipe, guesswork: Guesswork) 
 
 def _guessed(job: Job, recipe: Recipe, guesswork: Guesswork) -> Guessed:
     photo = photo_for(job, recipe)
-    estimate = estimate_damage(photo, guesswork.estimator)
+    whole, estimate = estimate_of_file(job, photo, guesswork.estimator)
+    if bool(estimate.damage.nothing):
+        words = describe_estimate(whole)
+        words = words if bool(whole.damage.nothing) else f"{words}; {LEFT}"
+        return Guessed(Outcome(job, unchanged(photo)), estimate.degradation(), words, unchanged=True)
     for remaining in range(guesswork.rounds, -1, -1):
-        degradation = estimate.degradation()
-        solver, start = guesswork.solver(degradation), guesswork.start(degradation)
-        assumed = replace(recipe, degradation=degradation, solver=solver, start=start)
-        (outcome,) = outcomes([job], assumed)
+        assumed = cautious(estimate, photo)
+        outcome = _restored(job, assumed, recipe, guesswork)
         if outcome.result is None or remaining == 0:
             break
         image = outcome.result.image[outcome.place : outcome.place + 1]
         estimate = refine(photo, image.to(photo), estimate)
-    return Guessed(outcome, degradation, describe_estimate(estimate))
+    words = describe_estimate(estimate if guesswork.rounds else whole)
+    residual = 0.0 if outcome.result is None else float(outcome.result.residual[outcome.place])
+    if residual > FAR and inverts(assumed):
+        # noise as large as what is left would have made the residual 1
+        assumed = replace(assumed, noise_std=(assumed.noise_std * residual).clamp_max(1))
+        outcome, words = _restored(job, assumed, recipe, guesswork), f"{words}; {GENTLER}"
+    return Guessed(outcome, assumed.degradation(), words)
+
+
+def estimate_of_file(job: Job, photo: Tensor, estimator: DamageEstimator) -> tuple[Estimate, Estimate]:
+    """The estimate of the photo on disk, and what is left of it in ``photo``, which may have been made smaller.
+
+    It is made at the photo's own size, because a smaller photo does not show the traces of what happened to it.
+    """
+    whole = read_photo(job.photo).to(photo.device)
+    estimate = estimate_damage(whole, estimator)
+    return estimate, estimate.scaled(max(photo.shape[2:]) / max(whole.shape[2:]))
+
+
+def inverts(damage: Damage) -> bool:
+    """Whether a wrong estimate of a photo makes patterns: where there is a blur, or low resolution."""
+    return bool((damage.std > 0) | (damage.length > 0) | (damage.factor > 1))
+
+
+def unchanged(photo: Tensor) -> Restoration:
+    """The restoration of a photo (1, 3, H, W) to which nothing happened: itself, without a step."""
+    none = torch.zeros(1, dtype=torch.float64)
+    return Restoration(photo.cpu(), None, none, none.long(), none, Cost(), 0.0, None)
+
+
+def _restored(job: Job, damage: Damage, recipe: Recipe, guesswork: Guesswork) -> Outcome:
+    degradation = damage.degradation()
+    solver, start = guesswork.solver(degradation), guesswork.start(degradation)
+    (outcome,) = outcomes([job], replace(recipe, degradation=degradation, solver=solver, start=start))
+    return outcome

@@ -18,11 +18,11 @@ from ..autoencoder import encode_raw
 from ..bundled import bundled_encoders
 from ..checkpoints import write_text
 from ..defaults import SOLVER_NAMES, make_solver
-from ..degradation import Degradation, Noise
+from ..degradation import Chain, Degradation, FilmDamage, Marks, Noise
 from ..errors import AdaptDiffuseError
 from ..estimate import load_estimator
 from ..hosts.diffusers import DiffusersPrior
-from ..images import find_photos, write_image
+from ..images import find_photos, has_one_channel, write_image
 from ..latent_space import test_pattern
 from ..restore import Restoration
 from ..severity import SeverityModel
@@ -32,7 +32,15 @@ from ..severity.choice import choose
 from ..solvers import Solver
 from ..words import describe_restoration
 from . import options
-from .batches import EncoderFor, Job, Outcome, Recipe, batches_of, cost_of, outcomes, seconds_of
+from .batches import (
+    EncoderFor,
+    Job,
+    Recipe,
+    batches_of,
+    cost_of,
+    outcomes,
+    seconds_of,
+)
 from .blind import Guessed, Guesswork, guessed_outcomes
 
 WITHOUT = Path("none")  # in place of a severity encoder
@@ -75,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     unknown = args.degradation == options.AUTO
     check_refine(args, unknown)
     degradation = Noise(args.noise_std) if unknown else options.degradation_of(args)
+    check_marks(degradation, args.degradation)
 
     def solver_for(damage: Degradation) -> Solver:
         return make_solver(args.solver, damage, eta=args.eta, gamma=args.gamma, through=args.through)
@@ -103,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
     rows: dict[int, dict[str, Any]] = {}
     for one in worked:
-        row = finish(one.outcome, prior.sigmas, one.degradation)
+        row = finish(one, prior.sigmas)
         if row is None:
             failed += 1
             continue
@@ -122,17 +131,33 @@ def check_refine(args: argparse.Namespace, unknown: bool) -> None:
         raise AdaptDiffuseError(f"--refine goes with --degradation auto, and is 0 or more, not {args.refine}.")
 
 
-def finish(outcome: Outcome, sigmas: Tensor, degradation: Degradation) -> dict[str, Any] | None:
+def check_marks(degradation: Degradation, text: str) -> None:
+    """Raise AdaptDiffuseError where the scratches of a photo would be looked for in random places.
+
+    Those of a seed that was named are where ``degrade`` put them.
+    """
+    parts = degradation.parts if isinstance(degradation, Chain) else (degradation,)
+    films = [part.lost for part in parts if isinstance(part, FilmDamage)]
+    if "seed=" not in text and any(isinstance(lost, Marks) and lost.scratches + lost.dust > 0 for lost in films):
+        raise AdaptDiffuseError(
+            "film-damage needs a mask of the photo's own scratches and dust: make one with find-scratches and name it, "
+            "film-damage:file=MASK.png, or say that there are none, film-damage:scratches=0,dust=0."
+        )
+
+
+def finish(one: Guessed, sigmas: Tensor) -> dict[str, Any] | None:
     """Write the restored photo, say so, and give its row; None where it failed, with the reason on stderr."""
+    outcome = one.outcome
     job, result, place = outcome.job, outcome.result, outcome.place
     try:
         if result is None:
             raise outcome.error or AdaptDiffuseError("There is no restoration.")
-        write_image(job.target, result.image[place])
+        write_image(job.target, result.image[place], has_one_channel(job.photo))
     except AdaptDiffuseError as error:
         options.say_failed(job.photo, error)
         return None
-    print(f"{job.target}: {describe_restoration(result, sigmas, degradation, place, outcome.unsaid)}")
+    told = describe_restoration(result, sigmas, one.degradation, place, outcome.unsaid)
+    print(f"{job.target}: {'the photo as it is' if one.unchanged else told}")
     return {"photo": str(job.photo), "restored": str(job.target), **report_row(result, place)}
 
 
@@ -190,10 +215,9 @@ def calibrated_under_bar(views: Tensor, degradation: Degradation, prior: Diffuse
 
 def report_row(result: Restoration, place: int = 0) -> dict[str, Any]:
     """The figures of one photo of a restoration."""
-    assert result.severity is not None
     residual = float(result.residual[place])
     return {
-        "sigma_hat": float(result.severity.sigma_hat[place]),
+        "sigma_hat": None if result.severity is None else float(result.severity.sigma_hat[place]),
         "sigma_start": float(result.sigma_start[place]),
         "steps": int(result.steps[place]),
         "residual": residual if torch.isfinite(result.residual[place]) else None,

@@ -69,7 +69,8 @@ def test_every_kind_of_photo_is_restored(files, tmp_path):
     sizes = {path.stem: Image.open(path).size for path in out.iterdir()}
     usual = dict.fromkeys(("grey", "deep", "clear", "print", "palette"), (56, 40))
     assert sizes == {**usual, "pixel": (1, 1), "odd": (97, 17), "tall": (75, 130), "turned": (40, 56)}
-    assert {Image.open(path).mode for path in out.iterdir()} == {"RGB"}
+    assert {path.stem for path in out.iterdir() if Image.open(path).mode == "L"} == {"grey", "deep"}
+    assert {Image.open(path).mode for path in out.iterdir()} == {"L", "RGB"}
 
 
 def test_the_depth_of_a_16_bit_photo_does_not_change_the_result(files, tmp_path):
