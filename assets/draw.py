@@ -1,4 +1,4 @@
-"""Draws the icon (400 x 400) and the banner (21:9) of the registry beside itself: ``python assets/draw.py``."""
+"""Draws the icon (400 x 400) and the banner (21:9) of the registry, and the lens spot: ``python assets/draw.py``."""
 
 from __future__ import annotations
 
@@ -110,6 +110,17 @@ def banner() -> None:
     sheet.save("banner.jpg")
 
 
+def lens_spot(side: int = 15, radius: float = 4.0, turned: float = 12.0, finer: int = 32) -> None:
+    """What a lens with an iris of six blades makes of a point: as light as a disk of ``radius`` pixels is."""
+    place = (np.arange(side * finer) + 0.5) / finer - side / 2
+    inner = radius * math.sqrt(math.pi / math.sqrt(12))  # of the hexagon with the disk's area
+    across = [math.radians(turned + 60 * blade) for blade in range(3)]
+    inside = [np.abs(place * math.cos(angle) + place[:, None] * math.sin(angle)) <= inner for angle in across]
+    share = np.all(inside, axis=0).reshape(side, finer, side, finer).mean((1, 3))
+    Image.fromarray((255 * share).round().astype(np.uint8)).save(FOLDER / "lens-spot.png", optimize=True)
+
+
 if __name__ == "__main__":
     icon()
     banner()
+    lens_spot()

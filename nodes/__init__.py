@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .blur import CameraBlurNode, GaussianBlurNode, MotionBlurNode
+from .blur import CameraBlurNode, GaussianBlurNode, KernelBlurNode, LensBlurNode, MotionBlurNode
 from .calibrate import CalibrateSeverity
 from .decode import DecodeRestoration, Measure
 from .degradation import ApplyDegradation, ChainDegradations, DownscaleNode, JpegNode, MissingPixelsNode
@@ -28,8 +28,10 @@ class AdaptDiffuseExtension(ComfyExtension):
             LoadDiffusers,
             LoadSeverityEncoder,
             GaussianBlurNode,
+            LensBlurNode,
             MotionBlurNode,
             CameraBlurNode,
+            KernelBlurNode,
             MissingPixelsNode,
             DownscaleNode,
             JpegNode,

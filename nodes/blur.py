@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..adapt_diffuse.degradation import CameraBlur, GaussianBlur, MotionBlur
+from ..adapt_diffuse.degradation import CameraBlur, GaussianBlur, KernelBlur, LensBlur, MotionBlur
+from ..adapt_diffuse.degradation.kernel import luminance
 from .degradation import noise_input
-from .wires import CATEGORY, DegradationIO
+from .wires import CATEGORY, DegradationIO, photo_of
 
 
 class GaussianBlurNode(io.ComfyNode):
@@ -17,7 +18,8 @@ class GaussianBlurNode(io.ComfyNode):
             node_id="AdaptDiffuseGaussianBlur",
             display_name="Gaussian Blur (degradation)",
             category=f"{CATEGORY}/degradation",
-            description="Says that the photo is out of focus: a Gaussian blur, then noise.",
+            description="Says that the photo is evenly soft, or slightly out of focus: a Gaussian blur, then noise. Where "
+            "lights have become round spots, take Lens Blur.",
             search_aliases=["deblur", "unblur", "sharpen", "out of focus", "restore photo", "deconvolution"],
             inputs=[
                 io.Float.Input(
@@ -40,6 +42,69 @@ class GaussianBlurNode(io.ComfyNode):
     def execute(cls, std: float, noise_std: float) -> io.NodeOutput:
         with torch.inference_mode(False):
             return io.NodeOutput(GaussianBlur(std, noise_std))
+
+
+class LensBlurNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaptDiffuseLensBlur",
+            display_name="Lens Blur (degradation)",
+            category=f"{CATEGORY}/degradation",
+            description="Says that the photo is out of focus, so that every bright point has become a round spot: a "
+            "blur by a disk, then noise.",
+            search_aliases=["defocus", "bokeh", "out of focus", "deblur", "unblur", "disk", "restore photo"],
+            inputs=[
+                io.Float.Input(
+                    "radius",
+                    display_name="radius (pixels)",
+                    default=4.0,
+                    min=0.0,
+                    max=50.0,
+                    step=0.1,
+                    round=0.001,
+                    tooltip="Half the width of the round spot that a bright point has become, in pixels of the photo; "
+                    "1 to 8 is usual, and up to 0.5 nothing is blurred. The paper has no lens blur. Too small: the "
+                    "result stays soft. Too large: rings and double edges.",
+                ),
+                noise_input(),
+            ],
+            outputs=[DegradationIO.Output(display_name="degradation", tooltip="The blur and the noise level.")],
+        )
+
+    @classmethod
+    def execute(cls, radius: float, noise_std: float) -> io.NodeOutput:
+        with torch.inference_mode(False):
+            return io.NodeOutput(LensBlur(radius, noise_std))
+
+
+class KernelBlurNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AdaptDiffuseKernelBlur",
+            display_name="Kernel Blur (degradation)",
+            category=f"{CATEGORY}/degradation",
+            description="Says that the photo is blurred in a way that a picture shows: what a single bright point has "
+            "become, cut out of a photo or from another tool. Then noise.",
+            search_aliases=["PSF", "point spread function", "deconvolution", "blur kernel", "deblur", "restore photo"],
+            inputs=[
+                io.Image.Input(
+                    "kernel",
+                    tooltip="The point spread function: what one bright point has become, in pixels of the photo, on "
+                    "wholly black; at most 101 x 101 beside the black. Too small, or its rim cut off: the result stays "
+                    "soft. Too large, or grey around it: halos and ringing. Its brightness and place do not matter; "
+                    "colours count by their luminance. One for all photos, or one for each.",
+                ),
+                noise_input(),
+            ],
+            outputs=[DegradationIO.Output(display_name="degradation", tooltip="The blur and the noise level.")],
+        )
+
+    @classmethod
+    def execute(cls, kernel: torch.Tensor, noise_std: float) -> io.NodeOutput:
+        with torch.inference_mode(False):
+            return io.NodeOutput(KernelBlur(luminance(photo_of(kernel)), noise_std))
 
 
 class MotionBlurNode(io.ComfyNode):

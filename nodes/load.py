@@ -21,6 +21,7 @@ SAMPLE_PHOTOS = {
     "adapt-diffuse-flower.jpg": "flower.jpg",
     "adapt-diffuse-soft-flower.jpg": "flower-soft.jpg",
     "adapt-diffuse-torn-flower.png": "flower-torn.png",
+    "adapt-diffuse-lens-spot.png": "lens-spot.png",
 }
 
 

@@ -153,6 +153,24 @@ def find_scratches_picture() -> Image.Image:
     return before_after([(words, smaller(centre_crop(one, 400), FOUR)) for words, one in shown])
 
 
+def kernel_blur() -> Image.Image:
+    path = PHOTO.parent / "lens-spot.png"
+    damage, disk = parse_degradation(f"kernel-blur:file={path}", 0.02), parse_degradation("lens-blur:radius=4", 0.02)
+    shown = torch.nn.functional.interpolate(read_photo(path), (FIVE, FIVE), mode="nearest")
+    y = damaged(flower(FIVE), damage)
+    columns: Columns = [("the kernel, enlarged", shown)]
+    columns += [("blurred by it", y), ("restored with it", restored(y, damage)), ("with a disk", restored(y, disk))]
+    return before_after(columns)
+
+
+def lens_blur() -> Image.Image:
+    y = damaged(flower(FIVE), parse_degradation("lens-blur:radius=4", 0.02))
+    columns: Columns = [("damaged, radius 4", y)]
+    for radius in (2.5, 4, 5.5):
+        columns.append((f"radius {radius:g}", restored(y, parse_degradation(f"lens-blur:radius={radius}", 0.02))))
+    return before_after(columns)
+
+
 def estimate_degradation() -> Image.Image:
     y = damaged(flower(256), parse_degradation(f"{BLUR}|jpeg:quality=30", 0.03)).clamp(0, 1)
     found = estimate_damage(y, load_estimator())
@@ -239,6 +257,8 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
     "encode-severity": encode_severity,
     "start-time": start_time,
     "train-severity": train_severity,
+    "lens-blur": lens_blur,
+    "kernel-blur": kernel_blur,
     "film-damage": film_damage,
     "find-scratches": find_scratches_picture,
     "estimate-degradation": estimate_degradation,

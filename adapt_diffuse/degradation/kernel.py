@@ -72,13 +72,13 @@ class KernelBlur(Dense, SameSize):
 
 
 def _checked(kernel: Tensor) -> Tensor:
-    """The kernel as (B, h, w) float64 of its own, cut to what is not black in any."""
+    """The kernel as (B, h, w) float64 of its own, on the CPU, cut to what is not black in any."""
     if kernel.ndim not in (2, 3) or 0 in kernel.shape:
         raise AdaptDiffuseError(
             "A blur's kernel must have the shape (height, width) or (photos, height, width), not "
             f"{tuple(kernel.shape)}."
         )
-    whole = kernel.detach().double().reshape(-1, *kernel.shape[-2:])
+    whole = kernel.detach().cpu().double().reshape(-1, *kernel.shape[-2:])
     if not bool((torch.isfinite(whole) & (whole >= 0)).all()):
         raise AdaptDiffuseError("A blur's kernel must hold numbers of 0 or more, and none that is NaN or infinite.")
     if not bool((whole > 0).flatten(1).any(1).all()):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.comfyui import ComfyServer
 from tests.graph import ENCODER, Graph, pixels
@@ -15,6 +16,7 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 # name -> the node and its inputs, and the size of what it makes of 64 x 64 pixels
 DAMAGE: dict[str, tuple[str, dict[str, Any], int]] = {
     "motion": ("AdaptDiffuseMotionBlur", {"length": 5.0, "angle": 30.0, "noise_std": 0.02}, 64),
+    "lens": ("AdaptDiffuseLensBlur", {"radius": 2.5, "noise_std": 0.02}, 64),
     "camera": ("AdaptDiffuseCameraBlur", {"extent": 5.0, "kernel_seed": 3, "gain": 1.0, "noise_std": 0.02}, 64),
     "downscale": ("AdaptDiffuseDownscale", {"factor": 2, "filter": "bicubic", "noise_std": 0.02}, 32),
     "jpeg": ("AdaptDiffuseJPEG", {"quality": 20.0, "noise_std": 0.02}, 64),
@@ -43,6 +45,16 @@ def test_every_kind_of_damage_is_done_and_undone(comfy: ComfyServer, graph: Grap
     damaged, image, psnr = restored(comfy, graph, graph.add(kind, **inputs)[0])
     assert damaged.shape == (size, size, 3)
     assert image.shape == (64, 64, 3)
+    assert psnr > 22
+
+
+def test_a_picture_is_the_kernel_of_a_blur(comfy: ComfyServer, graph: Graph) -> None:
+    spot = np.zeros((9, 12, 3), np.uint8)
+    spot[2:6, 4:8] = (90, 200, 30)
+    Image.fromarray(spot).save(comfy.base / "input" / "spot.png")
+    kernel = graph.add("LoadImage", image="spot.png")[0]
+    damaged, image, psnr = restored(comfy, graph, graph.add("AdaptDiffuseKernelBlur", kernel=kernel, noise_std=0.02)[0])
+    assert damaged.shape == image.shape == (64, 64, 3)
     assert psnr > 22
 
 

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 NODES = {
     "AdaptDiffuseLoadDiffusers", "AdaptDiffuseLoadSeverityEncoder", "AdaptDiffuseGaussianBlur",
     "AdaptDiffuseFilmDamage", "AdaptDiffuseFindScratches", "AdaptDiffuseEstimateDegradation",
+    "AdaptDiffuseLensBlur", "AdaptDiffuseKernelBlur",
     "AdaptDiffuseMotionBlur", "AdaptDiffuseCameraBlur", "AdaptDiffuseDownscale", "AdaptDiffuseJPEG",
     "AdaptDiffuseChainDegradations",
     "AdaptDiffuseMissingPixels", "AdaptDiffuseApplyDegradation", "AdaptDiffuseEncodeSeverity",

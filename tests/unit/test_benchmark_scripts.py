@@ -38,7 +38,7 @@ from tests.models import draw_photos
 from tests.reference import ldm_alphas_cumprod
 
 SIGMAS = vp_sigmas(ldm_alphas_cumprod())
-NEED_A_FILE = {"mask", "bkse", "missing-box"}  # the box is a mask too
+NEED_A_FILE = {"mask", "bkse", "kernel-blur", "missing-box"}  # the box is a mask too
 
 
 @pytest.fixture

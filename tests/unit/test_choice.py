@@ -81,6 +81,8 @@ def test_damage_takes_the_encoder_of_its_own_family_and_chains_the_mixed_one(
         HOLE,
         "gaussian-blur:std=5|jpeg:quality=20",
         "camera-blur:extent=9|jpeg:quality=20",
+        "lens-blur:radius=3",
+        "lens-blur:radius=1|jpeg:quality=20",
         "gaussian-blur:std=1|missing-pixels:drop=0.9",
         "missing-pixels:drop=0.3|noise",
     ],
