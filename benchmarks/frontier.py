@@ -148,6 +148,7 @@ def main() -> None:
     rows = list(finished(args.rows).values()) if args.rows else measured(args)
     rows = [without(row, args.drop) for row in rows]
     compare(rows)
+    write_text(args.out, json.dumps({"task": rows[0]["task"], "rows": rows}, indent=2))
     print(table(HEADER, [line(row, rows[0]["task"] if row is rows[0] else "") for row in rows]))
     if args.picture:
         args.picture.parent.mkdir(parents=True, exist_ok=True)
