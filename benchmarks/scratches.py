@@ -27,11 +27,32 @@ from adapt_diffuse.degradation.defects import draw_marks, marks_mask
 from adapt_diffuse.images import find_photos, read_photo, write_image
 from adapt_diffuse.scratches import find_scratches
 
-SCRATCHES, DUST, SIZES = 6, 50, (1.0, 2.5)  # at most, and pixels
-GRAIN, FADE, CAST = 0.03, 0.4, 0.5
-SOFT = 0.5  # std in pixels of a mark's edge
-DARK, LIGHT, OPAQUE = 0.15, 0.85, 0.6  # tones up to and from, and the least opacity
 NEAR = 2
+
+
+@dataclass(frozen=True)
+class Wear:
+    """How old prints are worn: the most, or the range, of what is drawn for each.
+
+    Attributes:
+        scratches, dust: how many at most.
+        size: of the marks of a print, pixels (a scratch is half to once as wide, a speck one to four times as large).
+        grain, fade, cast: at most, see ``Fading.of``.
+        dark, light: tones of the marks, from black up and from white down.
+        opacity: the least.
+        soft: std in pixels of a mark's edge.
+    """
+
+    scratches: int = 6
+    dust: int = 50
+    size: tuple[float, float] = (1.0, 2.5)
+    grain: float = 0.03
+    fade: float = 0.4
+    cast: float = 0.5
+    dark: float = 0.15
+    light: float = 0.15
+    opacity: float = 0.6
+    soft: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,23 +63,24 @@ class Scratched:
     marked: Tensor
 
 
-def scratched(photo: Tensor, generator: torch.Generator) -> Scratched:
+def scratched(photo: Tensor, generator: torch.Generator, wear: Wear = Wear()) -> Scratched:  # noqa: B008 (frozen)
     """A photo (1, 3, H, W) on [0, 1] as an old print: faded, marked, grainy."""
     height, width = photo.shape[2:]
     many, specks, size, grain, fade, cast = rand((6,), generator).tolist()
-    old = Fading.of(FADE * fade, CAST * (2 * cast - 1))(photo)
-    across = SIZES[0] + (SIZES[1] - SIZES[0]) * size
-    marks = draw_marks(height, width, int((SCRATCHES + 1) * many), int((DUST + 1) * specks), across, generator)
+    old = Fading.of(wear.fade * fade, wear.cast * (2 * cast - 1))(photo)
+    across = wear.size[0] + (wear.size[1] - wear.size[0]) * size
+    counts = int((wear.scratches + 1) * many), int((wear.dust + 1) * specks)
+    marks = draw_marks(height, width, *counts, across, generator)
     marked = torch.zeros(1, 1, height, width, dtype=torch.bool)
-    taps = gaussian_taps(torch.tensor([SOFT])).to(photo)
+    taps = gaussian_taps(torch.tensor([wear.soft])).to(photo)
     for mark in marks:
         under = 1 - marks_mask(height, width, [mark])
         light, tone, opacity = rand((3,), generator).tolist()
-        value = LIGHT + (1 - LIGHT) * tone if light < 0.5 else DARK * tone
-        soft = filter_axis(filter_axis(under, taps, 2), taps, 3) * (OPAQUE + (1 - OPAQUE) * opacity)
+        value = 1 - wear.light * (1 - tone) if light < 0.5 else wear.dark * tone
+        soft = filter_axis(filter_axis(under, taps, 2), taps, 3) * (wear.opacity + (1 - wear.opacity) * opacity)
         old = old + soft * (value - old)
         marked |= under > 0
-    return Scratched((old + GRAIN * grain * randn(old.shape, old, generator)).clamp(0, 1), marked)
+    return Scratched((old + wear.grain * grain * randn(old.shape, old, generator)).clamp(0, 1), marked)
 
 
 def counts(mask: Tensor, marked: Tensor) -> dict[str, int]:
@@ -99,12 +121,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="use N photos, evenly spaced in the folder's order; default: all")
     parser.add_argument("--sensitivity", type=float, nargs="+", default=[0.3, 0.5, 0.7])
     parser.add_argument("--width", type=int, default=4, help="of the widest mark to look for, in pixels")
+    parser.add_argument("--size", type=float, nargs=2, default=Wear.size, help="of the marks, least and most pixels")
     parser.add_argument("--sheets", type=Path, help="folder for pictures, at the first sensitivity")
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     args = parser.parse_args()
     counted: dict[float, list[dict[str, int]]] = {value: [] for value in args.sensitivity}
+    wear = Wear(size=tuple(args.size))
     for index, path in enumerate(spread(find_photos(args.images), args.limit)):
-        old = scratched(read_photo(path), torch.Generator().manual_seed(index))
+        old = scratched(read_photo(path), torch.Generator().manual_seed(index), wear)
         for value, rows in counted.items():
             mask = find_scratches(old.photo, value, args.width)
             rows.append(counts(mask, old.marked))

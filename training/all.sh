@@ -39,3 +39,8 @@ estimator=$out/degradation-estimator.safetensors
 [ -e "$estimator" ] || # MORE: further folders of photos, of anything
     python -m training.train_estimator --images "$photos" ${MORE:-} --out "$estimator" --examples "${EXAMPLES:-14080}"
 python -m training.export --estimator "$estimator"
+
+scratches=$out/scratches.safetensors
+[ -e "$scratches" ] || # from the further photos, where there are any
+    python -m training.train_scratches --images "${MORE:-$photos}" --out "$scratches" --minutes 17
+python -m training.export --scratches "$scratches"

@@ -2,6 +2,7 @@
 
     python -m training.export --vae runs/vae --prior runs/prior --encoders runs/severity-*.safetensors
     python -m training.export --estimator runs/degradation-estimator.safetensors
+    python -m training.export --scratches runs/scratches.safetensors
 
 Parts that are not named stay as they are. ``manifest.json`` lists every file with its sha256, what it is, and the
 command that made it.
@@ -22,7 +23,7 @@ from adapt_diffuse.checkpoints import WEIGHTS as WEIGHTS_FILE
 from adapt_diffuse.checkpoints import read_safetensors, write_safetensors
 
 MODEL = WEIGHTS / MODEL_NAME
-ESTIMATOR = "degradation-estimator"
+ESTIMATOR, SCRATCHES = "degradation-estimator", "scratches"
 
 WHAT = {
     "vae": (
@@ -49,6 +50,10 @@ WHAT = {
         "estimator of an unknown photo's degradation, for every autoencoder",
         "python -m training.train_estimator --images PHOTOS FLOWERS --out runs/degradation-estimator.safetensors "
         "--examples {steps}",
+    ),
+    SCRATCHES: (
+        "network that tells scratches and dust from what a photo shows",
+        "python -m training.train_scratches --images PHOTOS --out runs/scratches.safetensors --minutes {steps}",
     ),
 }
 
@@ -81,11 +86,12 @@ def export_encoder(source: Path) -> None:
 
 
 def steps_of(path: Path) -> int | None:
-    """How many steps a severity encoder was trained for, or on how many examples the estimator; None for others."""
-    if not path.stem.startswith(("severity", ESTIMATOR)):
+    """How long a file was trained: steps of a severity encoder, examples of the estimator, minutes of the network for
+    scratches; None for others."""
+    if not path.stem.startswith(("severity", ESTIMATOR, SCRATCHES)):
         return None
     training = json.loads(read_safetensors(path)[1]["training"])
-    return training["made" if path.stem == ESTIMATOR else "steps"]
+    return training[{ESTIMATOR: "made", SCRATCHES: "minutes"}.get(path.stem, "steps")]
 
 
 def rate_of(path: Path) -> float | None:
@@ -106,6 +112,8 @@ def part_of(path: Path) -> str:
     """Which of WHAT a file of ``weights/`` is."""
     if path.stem == ESTIMATOR:
         return "estimator"
+    if path.stem == SCRATCHES:
+        return SCRATCHES
     if refined_of(path) in REFINED:
         return "refiner"
     return "severity" if path.stem.startswith("severity") else path.parent.name
@@ -142,6 +150,7 @@ def main() -> None:
     parser.add_argument("--prior", type=Path, help="folder with unet and scheduler")
     parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="severity encoders")
     parser.add_argument("--estimator", type=Path, help="estimator of degradations")
+    parser.add_argument("--scratches", type=Path, help="network for scratches")
     args = parser.parse_args()
     if args.vae:
         export_part(args.vae, MODEL / "vae")
@@ -151,8 +160,8 @@ def main() -> None:
         shutil.copyfile(args.prior / "scheduler/scheduler_config.json", MODEL / "scheduler/scheduler_config.json")
     for encoder in args.encoders:
         export_encoder(encoder)
-    if args.estimator:
-        export_encoder(args.estimator)
+    for other in filter(None, (args.estimator, args.scratches)):
+        export_encoder(other)
     write_manifest()
 
 

