@@ -110,8 +110,11 @@ def banner() -> None:
     sheet.save("banner.jpg")
 
 
-def lens_spot(side: int = 15, radius: float = 4.0, turned: float = 12.0, finer: int = 32) -> None:
-    """What a lens with an iris of six blades makes of a point: as light as a disk of ``radius`` pixels is."""
+def lens_spot(side: int = 25, radius: float = 4.0, turned: float = 12.0, finer: int = 32) -> None:
+    """What a lens with an iris of six blades makes of a point: as large as a disk of ``radius`` pixels.
+
+    With black around it, because ComfyUI cannot load greyscale pictures below 16 pixels.
+    """
     place = (np.arange(side * finer) + 0.5) / finer - side / 2
     inner = radius * math.sqrt(math.pi / math.sqrt(12))  # of the hexagon with the disk's area
     across = [math.radians(turned + 60 * blade) for blade in range(3)]

@@ -18,8 +18,8 @@ class GaussianBlurNode(io.ComfyNode):
             node_id="AdaptDiffuseGaussianBlur",
             display_name="Gaussian Blur (degradation)",
             category=f"{CATEGORY}/degradation",
-            description="Says that the photo is evenly soft, or slightly out of focus: a Gaussian blur, then noise. Where "
-            "lights have become round spots, take Lens Blur.",
+            description="Says that the photo is evenly soft, or slightly out of focus: a Gaussian blur, then noise. "
+            "Where lights have become round spots, take Lens Blur.",
             search_aliases=["deblur", "unblur", "sharpen", "out of focus", "restore photo", "deconvolution"],
             inputs=[
                 io.Float.Input(

@@ -156,7 +156,7 @@ def find_scratches_picture() -> Image.Image:
 def kernel_blur() -> Image.Image:
     path = PHOTO.parent / "lens-spot.png"
     damage, disk = parse_degradation(f"kernel-blur:file={path}", 0.02), parse_degradation("lens-blur:radius=4", 0.02)
-    shown = torch.nn.functional.interpolate(read_photo(path), (FIVE, FIVE), mode="nearest")
+    shown = torch.nn.functional.interpolate(centre_crop(read_photo(path), 15), (FIVE, FIVE), mode="nearest")
     y = damaged(flower(FIVE), damage)
     columns: Columns = [("the kernel, enlarged", shown)]
     columns += [("blurred by it", y), ("restored with it", restored(y, damage)), ("with a disk", restored(y, disk))]

@@ -17,7 +17,7 @@ def disk_kernel(radius: Tensor) -> Tensor:
     reach = int((radius - 0.5).clamp_min(0).max().ceil())
     edges = torch.arange(-reach, reach + 2, dtype=torch.float64, device=radius.device) - 0.5
     below = _quadrant(radius.double().clamp_min(SHARP)[:, None, None], edges[:, None].abs(), edges.abs())
-    area = (below * edges.sign()[:, None] * edges.sign()).diff(dim=1).diff(dim=2)
+    area = (below * edges.sign()[:, None] * edges.sign()).diff(dim=1).diff(dim=2).clamp_min(0)
     return area / area.sum((1, 2), keepdim=True)
 
 

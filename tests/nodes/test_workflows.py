@@ -23,6 +23,7 @@ EXPECTED = {
     "Follow the photo closely (ReSample)": 27.0,
     "Restore Photo (one box)": 26.0,
     "Motion blur": 24.0,
+    "Lens blur": 25.5,
     "Camera shake": 24.0,
     "Enlarge a small photo": 25.0,
     "JPEG artefacts": 25.0,

@@ -63,7 +63,7 @@ def test_a_pixel_gets_its_exact_share_of_the_disk(radius):
 @given(radius=radii)
 def test_a_disk_is_round_and_even_and_as_large_as_it_says(radius):
     kernel = disk(radius)
-    assert float(kernel.sum()) == pytest.approx(1, abs=1e-12) and float(kernel.min()) > -1e-15
+    assert float(kernel.sum()) == pytest.approx(1, abs=1e-12) and float(kernel.min()) >= 0
     assert len(kernel) == 2 * math.ceil(max(radius - 0.5, 0)) + 1
     assert torch.allclose(kernel, kernel.T, rtol=0, atol=1e-14)
     assert torch.allclose(kernel, kernel.flip(0), rtol=0, atol=1e-14)
@@ -72,7 +72,7 @@ def test_a_disk_is_round_and_even_and_as_large_as_it_says(radius):
     variance = float(kernel.sum(0) @ axis**2)
     assert abs(variance - radius**2 / 4) < 0.15
     if radius > 2:
-        assert abs(variance - radius**2 / 4 - 1 / 12) < 0.03
+        assert abs(variance - radius**2 / 4 - 1 / 12) < 0.055
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.2, 0.5])
