@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..adapt_diffuse.errors import AdaptDiffuseError
-from ..adapt_diffuse.hosts.comfy_memory import check_size
+from ..adapt_diffuse.hosts.comfy_memory import check_size, image_device
 
 CATEGORY = "restoration/adapt & diffuse"
 PHOTO_SIZE = "adapt_diffuse_photo_size"  # (height, width) in a LATENT: what is photo and what is padding
@@ -80,9 +80,7 @@ def restorable_photo(image: Tensor, degradation: Any, device: Any) -> Tensor:
 
 def image_of(photo: Tensor) -> Tensor:
     """(B, C, H, W) as the host's IMAGE (B, H, W, C), where the host keeps its images."""
-    import comfy.model_management
-
-    return photo.detach().movedim(1, -1).contiguous().float().to(comfy.model_management.intermediate_device())
+    return photo.detach().movedim(1, -1).contiguous().float().to(image_device())
 
 
 def latent_of(samples: Tensor, photo_size: tuple[int, int] | None, indices: list[int] | None = None) -> dict[str, Any]:

@@ -45,6 +45,14 @@ class HostMachine:
         comfy.model_management.throw_exception_if_processing_interrupted()
 
 
+def image_device() -> torch.device:
+    """Where the host keeps the images that flow between its nodes."""
+    import comfy.model_management
+
+    device: torch.device = comfy.model_management.intermediate_device()
+    return device
+
+
 def check_size(height: int, width: int, longest: int, device: torch.device) -> None:
     """Refuse an image too large for ``device``, whatever the host frees; arguments and errors of ``check_feasible``."""
     import comfy.model_management
