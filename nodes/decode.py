@@ -104,7 +104,7 @@ def finished(
     measurement = measurement.for_latents(len(restored))
     photo = photo_of(restored).to(measurement.y)
     if match_colours:
-        photo = finish.match_colours(photo, measurement)
+        photo = finish.match_grey(finish.match_colours(photo, measurement), measurement)
     if keep_known:
         photo = finish.paste_known(photo, measurement)
     return image_of(photo).clamp(0, 1)

@@ -200,10 +200,11 @@ def to_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str
 def source_of(workflow: dict[str, Any], link: list[Any]) -> tuple[str, int] | None:
     """Node and output that a link comes from in the end; None where that is muted, or a bypass leads to nothing."""
     _, source, slot, _, _, kind = link
-    node = next(one for one in workflow["nodes"] if one["id"] == source)
-    if node.get("mode", 0) == MUTED:
+    node = next((one for one in workflow["nodes"] if one["id"] == source), None)  # none is a subgraph's own input
+    mode = node.get("mode", 0) if node else 0
+    if mode == MUTED:
         return None
-    if node.get("mode", 0) != BYPASSED:
+    if node is None or mode != BYPASSED:
         return str(source), slot
     opposite = [socket for socket in node["inputs"][slot : slot + 1] if socket["type"] == kind]
     same = opposite or [socket for socket in node["inputs"] if socket["type"] == kind]
