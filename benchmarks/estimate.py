@@ -20,9 +20,17 @@ from torch import Tensor
 
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import spread
-from adapt_diffuse.defaults import make_solver
+from adapt_diffuse.defaults import make_solver, start_settings
 from adapt_diffuse.degradation import Degradation, Noise
-from adapt_diffuse.estimate import Damage, Estimate, describe_estimate, estimate_damage, load_estimator, refine
+from adapt_diffuse.estimate import (
+    Damage,
+    Estimate,
+    cautious,
+    describe_estimate,
+    estimate_damage,
+    load_estimator,
+    refine,
+)
 from adapt_diffuse.estimate.damage import NO_JPEG
 from adapt_diffuse.estimate.simulate import DamageRange, damaged
 from adapt_diffuse.images import centre_crop, find_photos, read_photo
@@ -98,17 +106,18 @@ def restorations(
 
     def restored(y: Tensor, degradation: Degradation, index: int) -> Tensor:
         solver = make_solver("default", degradation)
-        return restore(y, degradation, prior, solver, generators_for(index, 1), encoder).image
+        start = start_settings("default", 0, degradation)
+        return restore(y, degradation, prior, solver, generators_for(index, 1), encoder, start).image
 
     found: dict[str, list[float]] = {name: [] for name in ("damaged", "none", "true", "estimated", "refined")}
     for index, (photo, y, (truth, said)) in enumerate(zip(photos, hurt, rows, strict=True)):
-        by_estimate = restored(y, said.degradation(), index)
+        by_estimate = restored(y, cautious(said, y).degradation(), index)
         images = {
             "damaged": y.clamp(0, 1),
             "none": restored(y, Noise(ASSUMED_NOISE), index),
             "true": restored(y, truth.degradation(), index),
             "estimated": by_estimate,
-            "refined": restored(y, refine(y, by_estimate, said).degradation(), index),
+            "refined": restored(y, cautious(refine(y, by_estimate, said), y).degradation(), index),
         }
         for name, image in images.items():
             found[name].append(float(psnr(image, photo)))
