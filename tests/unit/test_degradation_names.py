@@ -143,7 +143,7 @@ def test_white_in_a_mask_file_is_lost(tmp_path):
         ("", "Unknown degradation ''"),
         ("gaussian-blur:std", "'std' in 'gaussian-blur:std' should be key=value."),
         ("gaussian-blur:std=wide", "'wide' in 'gaussian-blur:std=wide' is not a number."),
-        ("gaussian-blur:angle=3", "'gaussian-blur' does not have one of the options in 'gaussian-blur:angle=3': it has std."),
+        ("gaussian-blur:angle=3", "does not have one of the options in 'gaussian-blur:angle=3': it has std."),
         ("gaussian-blur:noise_std=0.1", "'gaussian-blur' does not have one of the options"),
         ("gaussian-blur:std=-3", "must be between 0 and 50 pixels, not -3"),
         ("gaussian-blur:std=nan", "must be between 0 and 50 pixels, not nan"),
