@@ -111,7 +111,7 @@ class FindScratches(io.ComfyNode):
                 io.Int.Input(
                     "width", display_name="largest width (pixels)", default=4, min=1, max=64,
                     tooltip="Of the widest scratch or speck. Too small: wide ones are missed. Too large: more of the "
-                    "picture itself is thin enough to be taken for one, and the search is slow.",
+                    "picture itself is thin enough to be taken for one.",
                 ),
             ],
             outputs=[
