@@ -106,7 +106,7 @@ def sampler_of(
     image: torch.Tensor,
     degradation: Any,
     vae: Any,
-    latent: dict[str, Any] | None,
+    latent: dict[str, Any] | None = None,
     guidance_vae: Any = None,
     tile: int = 0,
 ) -> io.NodeOutput:

@@ -206,6 +206,8 @@ def test_the_training_runs_and_judges_the_photo_by_what_it_learnt(comfy: ComfySe
     prompt = to_prompt(read(named(TRAINING)), comfy.get("/object_info"))
     kinds = {node["class_type"]: key for key, node in prompt.items()}
     prompt[kinds["AdaptDiffuseTrainSeverity"]]["inputs"].update(steps=2, batch=2, size=32)
+    written = comfy.base / "models" / "severity_encoders" / "my first encoder.safetensors"
+    written.unlink(missing_ok=True)  # of a saved workflow that has run before
     outputs = comfy.run(prompt, 1200)
     assert re.match(r"severity [\d.]+", outputs[kinds["AdaptDiffuseEncodeSeverity"]]["text"][0])
-    (comfy.base / "models" / "severity_encoders" / "my first encoder.safetensors").unlink()
+    written.unlink()
