@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from .errors import AdaptDiffuseError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
+Read = TypeVar("Read")
 ONE_CHANNEL = frozenset({"1", "L", "LA", "La"})  # modes of Pillow
 
 
@@ -105,12 +108,17 @@ def write_image(path: str | Path, image: Tensor | Image.Image, one_channel: bool
 
 def has_one_channel(path: str | Path) -> bool:
     """Whether the file is greyscale, with or without transparency; False where it cannot be read."""
+    return bool(from_head(path, lambda file: file.mode in ONE_CHANNEL or file.mode.startswith(("I", "F"))))
+
+
+def from_head(path: str | Path, read: Callable[[Image.Image], Read]) -> Read | None:
+    """What ``read`` finds in the head of an image's file; None where that is no image."""
     try:
         with warnings.catch_warnings(), Image.open(path) as file:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return file.mode in ONE_CHANNEL or file.mode.startswith(("I", "F"))
+            return read(file)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
+        return None
 
 
 def centre_crop(photo: Tensor, size: int) -> Tensor:

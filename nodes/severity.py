@@ -127,5 +127,5 @@ class SetSeverity(io.ComfyNode):
         if not bool(torch.isfinite(samples).all()):
             raise AdaptDiffuseError("The latent has values that are NaN or infinite: an earlier node broke it.")
         sigmas = torch.full((len(samples),), float(sigma_hat))
-        kept = (latent.get(name) for name in (PHOTO_SIZE, "batch_index", "noise_mask"))
-        return io.NodeOutput(HostSeverity(samples, sigmas, *kept))
+        size, indices, mask = (latent.get(name) for name in (PHOTO_SIZE, "batch_index", "noise_mask"))
+        return io.NodeOutput(HostSeverity(samples, sigmas, size, indices=indices, noise_mask=mask))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..errors import AdaptDiffuseError
 from ..feasible import check_feasible
 from ..finish import KnownPixels, match_grey, with_known
 from ..hosts.diffusers import DiffusersPrior
-from ..images import fitted_size, read_photo, smaller
+from ..images import fitted_size, from_head, read_photo, smaller
 from ..measurement import Measurement
 from ..memory import LocalMachine, out_of_memory
 from ..noise_check import unsaid_noise
@@ -102,13 +101,12 @@ def batches_of(
 
 def size_on_disk(path: Path) -> tuple[int, int] | None:
     """(height, width) of the upright photo, from the head of its file; None where that is no image."""
-    try:
-        with warnings.catch_warnings(), Image.open(path) as file:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            width, height = file.size
-            return (width, height) if file.getexif().get(ORIENTATION) in TURNED else (height, width)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
+
+    def upright(file: Image.Image) -> tuple[int, int]:
+        width, height = file.size
+        return (width, height) if file.getexif().get(ORIENTATION) in TURNED else (height, width)
+
+    return from_head(path, upright)
 
 
 def photos_at_once(size: tuple[int, int], device: torch.device) -> int:
@@ -164,9 +162,9 @@ def attempt(good: Sequence[tuple[Job, Tensor]], recipe: Recipe) -> Iterator[Outc
     try:
         generators = [generators_for(recipe.seed + job.index, 1)[0] for job in jobs]
         title = jobs[0].photo.name if len(jobs) == 1 else f"{len(jobs)} photos from {jobs[0].photo.name} on"
-        photos = torch.cat([photo for _, photo in good])
-        result = restore_batch(photos, recipe, generators, title)
-        unsaid = unsaid_noise(Measurement.of(photos, recipe.degradation))
+        measurement = Measurement.of(torch.cat([photo for _, photo in good]), recipe.degradation)
+        result = restore_batch(measurement, recipe, generators, title)
+        unsaid = unsaid_noise(measurement)
     except Exception as reason:
         error = sentence_of(reason)
     if error is None:
@@ -179,10 +177,13 @@ def attempt(good: Sequence[tuple[Job, Tensor]], recipe: Recipe) -> Iterator[Outc
         yield from attempt(good[middle:], recipe)
 
 
-def restore_batch(photo: Tensor, recipe: Recipe, generators: list[torch.Generator], title: str) -> Restoration:
-    """Restore photos (B, 3, H, W) under a progress bar."""
+def restore_batch(
+    measurement: Measurement, recipe: Recipe, generators: list[torch.Generator], title: str
+) -> Restoration:
+    """Restore the photos that were measured under a progress bar."""
     from tqdm import tqdm
 
+    photo = measurement.y
     encoder = recipe.encoder((photo.shape[2], photo.shape[3]), recipe.degradation)
     with tqdm(desc=title, unit="step", leave=False, file=sys.stderr) as bar:
 
@@ -193,7 +194,6 @@ def restore_batch(photo: Tensor, recipe: Recipe, generators: list[torch.Generato
         result = restore(
             photo, recipe.degradation, recipe.prior, recipe.solver, generators, encoder, recipe.start, advance
         )
-    measurement = Measurement.of(photo, recipe.degradation)
     image = with_known(match_grey(result.image, measurement), measurement, recipe.known_pixels)
     return replace(result, image=image.clamp(0, 1))
 

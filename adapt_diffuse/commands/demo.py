@@ -15,6 +15,7 @@ from ..defaults import SOLVER_NAMES, make_solver
 from ..degradation import measure
 from ..errors import AdaptDiffuseError
 from ..images import open_image, write_image
+from ..measurement import Measurement
 from ..metrics import psnr
 from ..restore import damage_generators, generators_for
 from ..sheet import before_after
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     photo = demo_photo().to(prior.device)
     damaged = measure(photo, degradation, damage_generators(args.seed, 1))
     write_image(args.out / "damaged.png", damaged)
-    result = restore_batch(damaged, recipe, generators_for(args.seed, 1), "restoring")
+    result = restore_batch(Measurement.of(damaged, degradation), recipe, generators_for(args.seed, 1), "restoring")
     write_image(args.out / "restored.png", result.image)
     columns = [("the photo", photo), ("damaged", damaged), ("restored", result.image)]
     write_image(args.out / "before-after.png", before_after(columns))

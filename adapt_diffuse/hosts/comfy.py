@@ -200,7 +200,7 @@ def run(
     disable: bool | None,
 ) -> Tensor:
     """The sampler function outside inference mode: latents in and out are in the host's coordinates."""
-    x, levels = x.clone(), sigmas.detach().cpu().double()  # not every device has float64
+    x, levels = x.clone(), sigmas.detach().cpu().clone().double()  # not every device has float64
     if prior.flow:
         highest = float(prior.sigmas[-1])
         levels = levels.clamp(max=highest / (1 + highest))  # pure noise, t = 1, has no finite ratio
