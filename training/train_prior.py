@@ -1,15 +1,18 @@
-"""Train the latent diffusion prior (a diffusers UNet2DModel) on the latents of a folder of photos.
+"""Train a diffusion prior (a diffusers UNet2DModel) on the latents of a folder of photos, or on the photos themselves.
 
     python -m training.train_prior --images PHOTOS --autoencoder weights/flowers-128/vae --out runs/prior --minutes 60
+    python -m training.train_prior --images PHOTOS --size 64 --out runs/pixels --minutes 30
 
 Writes ``unet/`` and ``scheduler/`` (the averaged weights, a diffusers folder) and ``state.pt`` (to resume) into
-``--out`` every few minutes. Runs on a CPU or on one GPU; run it again with the same ``--out`` to go on.
+``--out`` every few minutes; without ``--autoencoder``, for DPS in the benchmark, ``model_index.json`` too. Runs on a
+CPU or on one GPU; run it again with the same ``--out`` to go on.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ from diffusers import AutoencoderDC, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.images import find_photos
 from adapt_diffuse.photo_crops import PhotoCrops
 
@@ -47,6 +51,40 @@ def new_unet(latent_channels: int, sample_size: int) -> UNet2DModel:
     )
 
 
+def new_pixel_unet(sample_size: int) -> UNet2DModel:
+    """A model of pixels that a CPU can train: 5 M parameters, no attention, so that it runs at other sizes as well."""
+    return UNet2DModel(
+        sample_size=sample_size,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=1,
+        block_out_channels=(32, 64, 128, 192),
+        down_block_types=("DownBlock2D",) * 4,
+        up_block_types=("UpBlock2D",) * 4,
+        add_attention=False,
+    )
+
+
+def latent_batches(args: argparse.Namespace, device: str, rng: np.random.Generator) -> Iterator[Tensor]:
+    """Batches (B, C, h, w) of the latents of ``encode_crops``, for ever."""
+    latents = encode_crops(args, device)
+    print(f"{len(latents)} latents of {tuple(latents.shape[1:])}, std {latents.float().std():.3f}", flush=True)
+    for indices in epochs(len(latents), args.batch, rng):
+        yield latents[indices]
+
+
+def pixel_batches(args: argparse.Namespace, rng: np.random.Generator) -> Iterator[Tensor]:
+    """Batches (B, 3, size, size) of random crops on [-1, 1], for ever."""
+    photos = PhotoCrops(find_photos(args.images), args.size)
+    while True:
+        yield photos.random(args.batch, rng) * 2 - 1
+
+
+def new_model(args: argparse.Namespace, batch: Tensor) -> UNet2DModel:
+    """A model with fresh weights for batches like this one."""
+    return new_unet(batch.shape[1], batch.shape[2]) if args.autoencoder else new_pixel_unet(args.size)
+
+
 @torch.no_grad()
 def encode_crops(args: argparse.Namespace, device: str) -> Tensor:
     """Latents (N, C, h, w), float16, in the model's scale: ``--crops-per-photo`` random crops of every photo."""
@@ -66,20 +104,20 @@ def encode_crops(args: argparse.Namespace, device: str) -> Tensor:
     return encoded
 
 
-def training_loss(unet: UNet2DModel, scheduler: DDPMScheduler, latents: Tensor, autocast: bool) -> Tensor:
+def training_loss(unet: UNet2DModel, scheduler: DDPMScheduler, clean: Tensor, autocast: bool) -> Tensor:
     """Mean squared error of the prediction at timesteps stratified over the batch.
 
     The LDM schedule spends half of its levels above sigma 2.7, where a restoration never starts: the power draws
     the lower levels more often (40 % of the draws from the lowest quarter).
     """
-    batch = len(latents)
+    batch = len(clean)
     strata = ((torch.randperm(batch) + torch.rand(batch)) / batch) ** 1.5
-    timesteps = (strata * scheduler.config.num_train_timesteps).long().to(latents.device)
-    noise = torch.randn_like(latents)
-    noisy = scheduler.add_noise(latents, noise, timesteps)
+    timesteps = (strata * scheduler.config.num_train_timesteps).long().to(clean.device)
+    noise = torch.randn_like(clean)
+    noisy = scheduler.add_noise(clean, noise, timesteps)
     velocity = scheduler.config.prediction_type == "v_prediction"
-    target = scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
-    with torch.autocast(latents.device.type, torch.bfloat16, enabled=autocast):
+    target = scheduler.get_velocity(clean, noise, timesteps) if velocity else noise
+    with torch.autocast(clean.device.type, torch.bfloat16, enabled=autocast):
         prediction = unet(noisy, timesteps).sample
     return (prediction.float() - target).square().mean()
 
@@ -92,9 +130,12 @@ def epochs(count: int, batch: int, rng: np.random.Generator) -> Iterator[np.ndar
             yield order[start : start + batch]
 
 
-def save(out: Path, average: UNet2DModel, scheduler: DDPMScheduler, state: dict) -> None:
+def save(out: Path, average: UNet2DModel, scheduler: DDPMScheduler, pixels: bool, state: dict) -> None:
     average.save_pretrained(out / "unet")
     scheduler.save_pretrained(out / "scheduler")
+    if pixels:
+        parts = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
+        write_text(out / "model_index.json", json.dumps({"_class_name": "DDPMPipeline", **parts}, indent=2))
     partial = out / "state.pt.partial"
     torch.save(state, partial)
     partial.replace(out / "state.pt")
@@ -104,11 +145,9 @@ def train(args: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(args.seed)
     rng = np.random.default_rng(args.seed)
-    latents = encode_crops(args, device)
-    print(f"{len(latents)} latents of {tuple(latents.shape[1:])}, std {latents.float().std():.3f}", flush=True)
-
+    batches = latent_batches(args, device, rng) if args.autoencoder else pixel_batches(args, rng)
     scheduler = DDPMScheduler(**SCHEDULE, prediction_type=args.prediction)
-    unet = UNet2DModel.from_pretrained(args.init) if args.init else new_unet(latents.shape[1], latents.shape[2])
+    unet = UNet2DModel.from_pretrained(args.init) if args.init else new_model(args, next(batches))
     unet.to(device, memory_format=torch.channels_last).train()
     average = copy.deepcopy(unet).requires_grad_(False)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=args.lr, weight_decay=0.01, betas=(0.9, 0.99))
@@ -122,14 +161,13 @@ def train(args: argparse.Namespace) -> None:
         print(f"going on from step {step}", flush=True)
 
     begin, saved, losses = time.monotonic() - spent, time.monotonic(), []
-    for indices in epochs(len(latents), args.batch, rng):
+    for clean in batches:
         spent = time.monotonic() - begin
         progress = min(1.0, spent / (60 * args.minutes))
         rate = args.lr * min(1.0, (step + 1) / 200) * max(0.02, 0.5 * (1 + math.cos(math.pi * progress)))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        batch = latents[indices].to(device, torch.float32)
-        loss = training_loss(unet, scheduler, batch, args.autocast)
+        loss = training_loss(unet, scheduler, clean.to(device, torch.float32), args.autocast)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -142,7 +180,7 @@ def train(args: argparse.Namespace) -> None:
             print(f"step {step} minutes {spent / 60:.1f} lr {rate:.1e} loss {np.mean(losses[-500:]):.4f}", flush=True)
         if time.monotonic() - saved > 240 or progress >= 1:
             state = {"unet": unet.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            save(args.out, average, scheduler, state | {"step": step, "spent": spent})
+            save(args.out, average, scheduler, not args.autoencoder, state | {"step": step, "spent": spent})
             saved = time.monotonic()
         if progress >= 1:
             return
@@ -151,7 +189,7 @@ def train(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", required=True, help="folder of photos")
-    parser.add_argument("--autoencoder", required=True, help="diffusers folder of an AutoencoderDC")
+    parser.add_argument("--autoencoder", help="diffusers folder of an AutoencoderDC; default: none, a model of pixels")
     parser.add_argument("--out", type=Path, required=True, help="folder to write (and to resume from)")
     parser.add_argument("--init", help="diffusers folder of a UNet2DModel to start from")
     parser.add_argument("--prediction", choices=("v_prediction", "epsilon"), default="v_prediction")

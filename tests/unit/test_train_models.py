@@ -1,0 +1,76 @@
+"""Training the bundled models: some steps of each, and that what they leave is what the pack loads."""
+
+import shutil
+import sys
+
+import pytest
+import torch
+
+from adapt_diffuse.hosts.diffusers import DiffusersPrior
+from tests.models import draw_photos, drawn_batch
+from training import train_autoencoder, train_prior
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    draw_photos(folder, 3, 40, 48)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def autoencoder(photos, tmp_path_factory):
+    out = tmp_path_factory.mktemp("autoencoder")
+    called(train_autoencoder, "--images", photos, "--out", out, "--size", SIZE, "--batch", 2, "--minutes", 0.05)
+    return out
+
+
+def called(script, *arguments):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
+        script.main()
+
+
+def train_a_prior(photos, out, *more):
+    arguments = ("--images", photos, "--out", out, "--size", SIZE, "--batch", 2, "--crops-per-photo", 2)
+    called(train_prior, *arguments, "--minutes", 0.05, *more)
+
+
+def test_a_model_of_latents_is_one_with_its_autoencoder(photos, autoencoder, tmp_path):
+    train_a_prior(photos, tmp_path, "--autoencoder", autoencoder)
+    assert not (tmp_path / "model_index.json").exists()
+    shutil.copytree(autoencoder, tmp_path / "vae")
+    prior = DiffusersPrior.load(tmp_path)
+    assert (prior.space.channels, prior.space.factor) == (4, 4)
+    x = torch.randn(1, 4, SIZE // 4, SIZE // 4, generator=torch.Generator().manual_seed(0))
+    assert prior.denoise(x, prior.sigmas[300]).isfinite().all()
+
+
+def test_a_model_of_pixels_needs_no_autoencoder_and_learns(photos, tmp_path):
+    train_a_prior(photos, tmp_path)
+    prior = DiffusersPrior.load(tmp_path)
+    assert (prior.space.channels, prior.space.factor) == (3, 1)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] > 0
+    steps = state["step"]
+    train_a_prior(photos, tmp_path, "--minutes", 0.1)  # goes on
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] > steps
+
+
+def test_a_tiny_autoencoder_shares_the_latents_of_the_full_one(photos, autoencoder, tmp_path):
+    full = train_autoencoder.AutoencoderDC.from_pretrained(autoencoder)
+    crops = drawn_batch(2, SIZE, SIZE) * 2 - 1
+    arguments = ("--images", photos, "--like", autoencoder, "--size", SIZE, "--batch", 2)
+    called(train_autoencoder, *arguments, "--out", tmp_path / "at-once", "--minutes", 0)
+    called(train_autoencoder, *arguments, "--out", tmp_path / "later", "--minutes", 0.2)
+    losses = []
+    for name in ("at-once", "later"):
+        tiny = train_autoencoder.AutoencoderDC.from_pretrained(tmp_path / name)
+        assert tiny.config.scaling_factor == full.config.scaling_factor
+        torch.manual_seed(0)
+        with torch.no_grad():
+            losses.append(float(train_autoencoder.likeness_loss(tiny, full, crops)))
+    assert losses[1] < 0.9 * losses[0]
+    assert sum(p.numel() for p in tiny.parameters()) < 0.3 * sum(p.numel() for p in full.parameters())
