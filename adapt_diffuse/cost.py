@@ -15,13 +15,19 @@ from .prior import Codec, LatentPrior
 
 @dataclass
 class Cost:
-    """Passes, summed over the images of a batch (a batch of four through the denoiser counts four)."""
+    """Passes, summed over the images of a batch (a batch of four through the denoiser counts four).
+
+    Those of a guidance VAE, which stands in for the model's own in the data term, are counted apart as ``guide_...``.
+    """
 
     denoiser_forwards: int = 0
     denoiser_backwards: int = 0
     decoder_forwards: int = 0
     decoder_backwards: int = 0
     encoder_passes: int = 0
+    guide_decoder_forwards: int = 0
+    guide_decoder_backwards: int = 0
+    guide_encoder_passes: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Cost)))
@@ -43,33 +49,38 @@ class CountedPrior:
         return self.prior.multiple
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
-        self.cost.denoiser_forwards += len(x)
+        self._count("denoiser_forwards", x)
         return self._watch(self.prior.denoise(x, sigma), "denoiser_backwards")
 
     def encode(self, image: Tensor) -> Tensor:
-        return self._encode(self.prior, image)
+        return self._encode(self.prior, "", image)
 
     def decode(self, z0: Tensor) -> Tensor:
-        return self._decode(self.prior, z0)
+        return self._decode(self.prior, "", z0)
 
     @property
     def guide(self) -> Codec:
-        return Calls(partial(self._encode, self.prior.guide), partial(self._decode, self.prior.guide))
+        own = getattr(self.prior, "agreement", None) is None
+        guide, whose = self.prior.guide, "" if own else "guide_"
+        return Calls(partial(self._encode, guide, whose), partial(self._decode, guide, whose))
 
-    def _encode(self, codec: Codec, image: Tensor) -> Tensor:
-        self.cost.encoder_passes += len(image)
+    def _encode(self, codec: Codec, whose: str, image: Tensor) -> Tensor:
+        self._count(f"{whose}encoder_passes", image)
         return codec.encode(image)
 
-    def _decode(self, codec: Codec, z0: Tensor) -> Tensor:
-        self.cost.decoder_forwards += len(z0)
-        return self._watch(codec.decode(z0), "decoder_backwards")
+    def _decode(self, codec: Codec, whose: str, z0: Tensor) -> Tensor:
+        self._count(f"{whose}decoder_forwards", z0)
+        return self._watch(codec.decode(z0), f"{whose}decoder_backwards")
+
+    def _count(self, counter: str, batch: Tensor) -> None:
+        setattr(self.cost, counter, getattr(self.cost, counter) + len(batch))
 
     def _watch(self, output: Tensor, counter: str) -> Tensor:
         """Count one backward per image each time a gradient arrives at ``output``."""
         if output.requires_grad:
 
             def arrived(gradient: Tensor) -> None:
-                setattr(self.cost, counter, getattr(self.cost, counter) + len(gradient))
+                self._count(counter, gradient)
 
             output.register_hook(arrived)
         return output

@@ -27,6 +27,7 @@ from adapt_diffuse.degradation import GaussianBlur
 from adapt_diffuse.guidance import Through, data_gradient
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.measurement import Measurement
+from adapt_diffuse.prior import Codec
 from adapt_diffuse.severity import SeverityModel, load_severity_encoder
 
 UNIT = "denoiser forward"
@@ -66,10 +67,16 @@ def parts(prior: DiffusersPrior, encoder: SeverityModel, batch: int, size: int) 
     }
 
 
+def guide_cost(prior: DiffusersPrior, batch: int, size: int, rounds: int) -> dict[str, float]:
+    """What passes of the guidance VAE take in denoiser forwards, by the names of ``Cost``."""
+    found = pass_ratios(prior, prior.guide, batch, size, rounds)
+    return {f"guide_{name}": value for name, value in found.items() if not name.startswith("denoiser")}
+
+
 def denoiser_forwards(passes: Cost | dict[str, Any]) -> float:
     """What all passes of a Cost, or of a row of the benchmark, take together, in denoiser forwards."""
     counts = asdict(passes) if isinstance(passes, Cost) else passes
-    return sum(counts[name] * weight for name, weight in PASS_COST.items())
+    return sum(counts.get(name, 0) * weight for name, weight in PASS_COST.items())  # older rows know no guidance VAE
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
@@ -91,8 +98,12 @@ def ratios(timed: dict[str, Callable[[], object]], rounds: int, device: torch.de
     return {name: median(values) for name, values in found.items()}
 
 
-def pass_ratios(prior: DiffusersPrior, batch: int, size: int, rounds: int) -> dict[str, float]:
-    """What each kind of pass takes in denoiser forwards, by the names of ``Cost``; a backward is what it adds."""
+def pass_ratios(prior: DiffusersPrior, codec: Codec, batch: int, size: int, rounds: int) -> dict[str, float]:
+    """What each kind of pass takes in denoiser forwards, by the names of ``Cost``; a backward is what it adds.
+
+    Args:
+        codec: the autoencoder that is timed, the prior's own or its guide.
+    """
     generator = torch.Generator().manual_seed(0)
     photo = torch.rand(batch, 3, size, size, generator=generator).to(prior.device)
     with torch.no_grad():
@@ -109,9 +120,9 @@ def pass_ratios(prior: DiffusersPrior, batch: int, size: int, rounds: int) -> di
     timed: dict[str, Callable[[], object]] = {
         UNIT: torch.no_grad()(lambda: prior.denoise(z, sigma)),
         "denoiser": with_backward(lambda x: prior.denoise(x, sigma)),
-        "decoder_forwards": torch.no_grad()(lambda: prior.decode(z)),
-        "decoder": with_backward(prior.decode),
-        "encoder_passes": torch.no_grad()(lambda: prior.encode(photo)),
+        "decoder_forwards": torch.no_grad()(lambda: codec.decode(z)),
+        "decoder": with_backward(codec.decode),
+        "encoder_passes": torch.no_grad()(lambda: codec.encode(photo)),
     }
     found = ratios(timed, rounds, prior.device)
     return {
@@ -138,12 +149,15 @@ def timing_parser(description: str | None) -> argparse.ArgumentParser:
 def main() -> None:
     parser = timing_parser(__doc__)
     parser.add_argument("--severity-encoder", type=Path, help="default: the bundled one")
+    parser.add_argument("--guidance-vae", type=Path, help="a smaller autoencoder, timed beside the model's own")
     args = parser.parse_args()
     device = device_of(args.device)
-    prior = DiffusersPrior.load(args.model or bundled_model(), device)
+    prior = DiffusersPrior.load(args.model or bundled_model(), device, args.guidance_vae)
     encoder = load_severity_encoder(args.severity_encoder or default_encoder("gaussian-blur")).to(device)
     found = ratios(parts(prior, encoder, args.batch, args.size), args.rounds, device)
-    found |= pass_ratios(prior, args.batch, args.size, args.rounds)
+    found |= pass_ratios(prior, prior, args.batch, args.size, args.rounds)
+    if args.guidance_vae:
+        found |= guide_cost(prior, args.batch, args.size, args.rounds)
     write_text(args.out, json.dumps(found, indent=2))
     for name, value in found.items():
         print(f"{name:34} {value:.2f}")

@@ -37,8 +37,8 @@ def load_photos(args: argparse.Namespace) -> Tensor:
     return torch.cat([centre_crop(read_photo(path), args.size) for path in paths])
 
 
-def load_prior(args: argparse.Namespace) -> DiffusersPrior:
-    return DiffusersPrior.load(args.model or bundled_model())
+def load_prior(args: argparse.Namespace, guidance: Path | None = None) -> DiffusersPrior:
+    return DiffusersPrior.load(args.model or bundled_model(), guidance=guidance)
 
 
 def load_encoder(args: argparse.Namespace, degradation: str) -> SeverityModel:

@@ -31,7 +31,7 @@ from adapt_diffuse.solvers import GMLDPS, LDPS, PSLD, ReSample
 folder_paths.add_model_folder_path("vae_approx", os.environ["ADAPT_DIFFUSE_TAESD"])
 SIZE = 64
 # the random model to which each autoencoder's latents belong
-MODELS = {"taesd": "sd15", "taesd3": "sd3", "taef1": "flux"}
+MODELS = {"taesd": "sd15", "taesdxl": "sdxl", "taesd3": "sd3", "taef1": "flux"}
 SOLVERS: dict[str, Any] = {
     "ldps": LDPS(3.0, "decoder"),
     "gml-dps": GMLDPS(3.0, 0.1, "decoder"),
@@ -96,7 +96,7 @@ def agreement(name: str) -> dict[str, float]:
 
 REPORTS: dict[str, Callable[[], Any]] = {
     **{f"solved-{name}": lambda name=name: solved(name) for name in MODELS},  # type: ignore[misc]
-    **{f"agreement-{name}": lambda name=name: agreement(name) for name in (*MODELS, "taesdxl")},  # type: ignore[misc]
+    **{f"agreement-{name}": lambda name=name: agreement(name) for name in MODELS},  # type: ignore[misc]
 }
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ if isinstance(found := find_comfyui(), str):
 if (folder := find_taesd()) is None:
     pytest.skip(ABSENT, allow_module_level=True)
 
+VAES = ["taesd", "taesdxl", "taesd3", "taef1"]
 SOLVERS = ["ldps", "gml-dps", "psld", "resample"]
 
 
@@ -27,7 +28,7 @@ def report() -> Iterator[dict[str, Any]]:
         yield report_of("inside_tiny_vaes.py")
 
 
-@pytest.mark.parametrize("vae", ["taesd", "taesdxl", "taesd3", "taef1"])
+@pytest.mark.parametrize("vae", VAES)
 def test_our_copy_encodes_and_decodes_as_the_host_does(report: dict[str, Any], vae: str) -> None:
     found = report[f"agreement-{vae}"]
     assert found["encode"] < 1e-5
@@ -35,7 +36,7 @@ def test_our_copy_encodes_and_decodes_as_the_host_does(report: dict[str, Any], v
     assert found["photo"] < 0.15
 
 
-@pytest.mark.parametrize("vae", ["taesd", "taesd3", "taef1"])
+@pytest.mark.parametrize("vae", VAES)
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_solver_draws_the_photo_nearer_through_the_decoder_alone(
     report: dict[str, Any], vae: str, solver: str
@@ -44,6 +45,6 @@ def test_every_solver_draws_the_photo_nearer_through_the_decoder_alone(
     assert residual[solver] < 0.75 * residual["none"]
 
 
-@pytest.mark.parametrize("vae", ["taesd", "taesd3", "taef1"])
+@pytest.mark.parametrize("vae", VAES)
 def test_the_models_are_bit_identical_afterwards(report: dict[str, Any], vae: str) -> None:
     assert report[f"solved-{vae}"]["unchanged"]

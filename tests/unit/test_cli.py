@@ -26,6 +26,9 @@ REPORT = {
     "decoder_forwards",
     "decoder_backwards",
     "encoder_passes",
+    "guide_decoder_forwards",
+    "guide_decoder_backwards",
+    "guide_encoder_passes",
 }
 DEGRADATIONS = [
     "gaussian-blur:std=1.5",
