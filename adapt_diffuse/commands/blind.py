@@ -39,12 +39,14 @@ class Guesswork:
         estimator: see estimate.
         solver, start: those for a degradation.
         rounds: how often the estimate is refined with the restored photo, which is then restored anew.
+        noise_std: of the photos on disk, where it is known; None is estimated like the rest.
     """
 
     estimator: DamageEstimator
     solver: Callable[[Degradation], Solver]
     start: Callable[[Degradation], StartSettings]
     rounds: int = 0
+    noise_std: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def guessed_outcomes(jobs: Sequence[Job], recipe: Recipe, guesswork: Guesswork) 
 
 def _guessed(job: Job, recipe: Recipe, guesswork: Guesswork) -> Guessed:
     photo = photo_for(job, recipe)
-    whole, estimate = estimate_of_file(job, photo, guesswork.estimator)
+    whole, estimate = estimate_of_file(job, photo, guesswork)
     if bool(estimate.damage.nothing):
         words = describe_estimate(whole)
         words = words if bool(whole.damage.nothing) else f"{words}; {LEFT}"
@@ -93,13 +95,15 @@ def _guessed(job: Job, recipe: Recipe, guesswork: Guesswork) -> Guessed:
     return Guessed(outcome, assumed.degradation(), words)
 
 
-def estimate_of_file(job: Job, photo: Tensor, estimator: DamageEstimator) -> tuple[Estimate, Estimate]:
+def estimate_of_file(job: Job, photo: Tensor, guesswork: Guesswork) -> tuple[Estimate, Estimate]:
     """The estimate of the photo on disk, and what is left of it in ``photo``, which may have been made smaller.
 
     It is made at the photo's own size, because a smaller photo does not show the traces of what happened to it.
     """
     whole = read_photo(job.photo).to(photo.device)
-    estimate = estimate_damage(whole, estimator)
+    estimate = estimate_damage(whole, guesswork.estimator)
+    if guesswork.noise_std is not None:
+        estimate = estimate.told_noise(guesswork.noise_std)
     return estimate, estimate.scaled(max(photo.shape[2:]) / max(whole.shape[2:]))
 
 

@@ -24,12 +24,13 @@ MAX_PER_OCTAVE = 100
 
 
 AUTO = "auto"  # in place of a degradation that nobody knows
+NOISE_STD = 0.05
 
 
-def add_degradation(parser: argparse.ArgumentParser) -> None:
+def add_degradation(parser: argparse.ArgumentParser, default: str = "gaussian-blur:std=3.0") -> None:
     parser.add_argument(
         "--degradation",
-        default="gaussian-blur:std=3.0",
+        default=default,
         help="what happened to the photo (restore takes auto too, and estimates it), several in turn with '|' in "
         "quotes: gaussian-blur:std=3.0, lens-blur:radius=3, motion-blur:length=9,angle=30, "
         "camera-blur:extent=9,gain=1.2,seed=0, kernel-blur:file=PSF.png, bkse:file=GOPRO_wVAE.pth,seed=0, "
@@ -41,8 +42,7 @@ def add_degradation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--noise-std",
         type=float,
-        default=0.05,
-        help="noise on [0, 1] images: 0.01 is clean, 0.05, the default, is visible grain",
+        help="noise on [0, 1] images: 0.01 is clean, 0.05 is visible grain, and the default where a degradation is named",
     )
 
 
@@ -170,7 +170,7 @@ def say_failed(path: Path, error: AdaptDiffuseError) -> None:
 
 def degradation_of(args: argparse.Namespace) -> Degradation:
     """The operator of --degradation and --noise-std."""
-    return parse_degradation(args.degradation, args.noise_std)
+    return parse_degradation(args.degradation, NOISE_STD if args.noise_std is None else args.noise_std)
 
 
 def load_prior(args: argparse.Namespace) -> DiffusersPrior:

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where pixels are lost, whether the others stay the photo's own (keep) or become the model's (restore); "
         "auto keeps those of photos with hardly any noise",
     )
-    options.add_degradation(parser)
+    options.add_degradation(parser, options.AUTO)
     parser.add_argument(
         "--refine",
         type=int,
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     unknown = args.degradation == options.AUTO
     check_refine(args, unknown)
-    degradation = Noise(args.noise_std) if unknown else options.degradation_of(args)
+    degradation = Noise(args.noise_std or 0.0) if unknown else options.degradation_of(args)
     check_marks(degradation, args.degradation)
 
     def solver_for(damage: Degradation) -> Solver:
@@ -105,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
 
     worked: Iterator[Guessed]
     if unknown:
-        worked = guessed_outcomes(jobs, recipe, Guesswork(load_estimator(), solver_for, start_for, args.refine))
+        guesswork = Guesswork(load_estimator(), solver_for, start_for, args.refine, args.noise_std)
+        worked = guessed_outcomes(jobs, recipe, guesswork)
     else:
         batches = batches_of(jobs, args.batch, degradation, prior.device, args.max_side)
         worked = (Guessed(outcome, degradation) for batch in batches for outcome in outcomes(batch, recipe))

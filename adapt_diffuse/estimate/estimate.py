@@ -65,6 +65,13 @@ class Estimate:
             noise_error=self.noise_error * scale,
         )
 
+    def told_noise(self, noise_std: float) -> Estimate:
+        """The estimate with a noise level on [0, 1] images that is known."""
+        level = torch.full_like(self.damage.noise_std, noise_std)
+        return replace(
+            self, damage=replace(self.damage, noise_std=level), noise_error=torch.zeros_like(self.noise_error)
+        )
+
     def degradation(self) -> Degradation:
         """The operator with the noise that was found, one per photo where there are several: what the damage looks
         like. To restore, take the noise of ``cautious``."""

@@ -50,8 +50,8 @@ def _noise(estimate: Estimate, index: int) -> list[str]:
     level = float(estimate.damage.noise_std[index])
     if level < LEAST_NOISE:
         return []
-    digits = 2 if level >= 0.02 else 3
-    return [f"noise {level:.{digits}f} ± {float(estimate.noise_error[index]):.{digits}f}"]
+    digits, error = 2 if level >= 0.02 else 3, float(estimate.noise_error[index])
+    return [f"noise {level:.{digits}f} ± {error:.{digits}f}" if error else f"noise {level:.{digits}f}, as told"]
 
 
 def _doubted(text: str, chance: float) -> str:

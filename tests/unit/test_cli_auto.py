@@ -23,8 +23,8 @@ from tests.damages import damage_of, estimate
 
 
 def auto(files: Path, photo: Path, out: Path, *more: object) -> dict[str, Any]:
-    """The row of ``restore --degradation auto`` for one photo."""
-    said = ["--degradation", "auto", "--model", files / "model", "--device", "cpu", "--steps", 1, "--out", out]
+    """The row of ``restore`` for one photo of which nothing is said."""
+    said = ["--model", files / "model", "--device", "cpu", "--steps", 1, "--out", out]
     assert call("restore", photo, *said, "--severity-encoder", "none", "--report", out / "report.json", *more) == 0
     return strict_json(out / "report.json")[0]
 
@@ -64,6 +64,16 @@ def test_the_estimate_is_of_the_photo_s_own_size_and_told_to_the_smaller_one(
     assert row["estimate"] == f"blurred with std 1.0 ± 0.2 pixels; {blind.LEFT}"
     written = read_photo(row["restored"])
     assert float((written - smaller(whole, side)).abs().max()) <= 0.5 / 255 + 1e-6
+
+
+def test_noise_that_is_told_is_not_guessed(
+    files: Path, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimated(monkeypatch, estimate(damage_of(std=1.0, noise_std=0.02), std_error=0.2))
+    assert "noise 0.02 ± " in auto(files, photos[0], tmp_path / "guessed")["estimate"]
+    told = auto(files, photos[0], tmp_path / "told", "--degradation", "auto", "--noise-std", 0.07)["estimate"]
+    assert told.startswith("blurred with std 1.0 ± 0.2 pixels, noise 0.07, as told")
+    assert call("restore", photos[0], "--out", tmp_path / "never", "--noise-std", 3) == 2
 
 
 @pytest.mark.parametrize(("residual", "again"), [(9.0, True), (2.9, False)])
