@@ -67,7 +67,7 @@ def candidates(photos: Damaged, linear: bool) -> Iterator[Candidate]:
             yield Candidate(f"mpgd, eta {eta:g}", solver("mpgd", eta=eta), sparse(density, 0.5))
     for eta in (4.0, 8.0, 16.0, 32.0, 64.0):
         yield Candidate(f"flow-dps, eta {eta:g}", solver("flow-dps", eta=eta), sparse(3, 0.5))
-    for density, etas in ((3, (8.0, 16.0, 32.0)), (12, (8.0, 16.0))):
+    for density, etas in ((3, (4.0, 8.0, 16.0, 32.0)), (12, (4.0, 8.0, 16.0))):
         for eta in etas:
             yield Candidate(f"ldps, eta {eta:g}", solver("ldps", eta=eta), sparse(density, 1.0))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..benchmark import METHODS, TASKS, Damaged, MethodSettings, check_method, damage, run_method, severity_row
 from ..bundled import default_encoder
-from ..checkpoints import device_of, write_safetensors, write_text
+from ..checkpoints import device_of, write_text
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
 from ..image_models import ImageModel
@@ -21,6 +21,8 @@ from ..images import centre_crop, find_photos, read_photo, write_image
 from ..severity import SeverityModel
 from ..sheet import before_after
 from . import options
+
+TRUTH = "truth"  # beside the methods' folders of --save
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--sheet", type=Path, help="picture of the first --sheet-photos photos under every method")
     parser.add_argument("--sheet-photos", type=int, default=6)
-    parser.add_argument("--save", type=Path, help="folder for the restored photos, a safetensors file for each row")
+    parser.add_argument(
+        "--save", type=Path, help="folder for the photos, as SAVE/TASK/METHOD/0000.png, and truth beside"
+    )
     parser.add_argument("--pixel-model", type=Path, help="diffusers folder of a model of pixels, for the method dps")
     parser.add_argument("--image-model", type=Path, help="file of a network that spandrel knows, for the method swinir")
     options.add_model(parser)
@@ -63,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         photos = damage(task, truth, args.seed, args.noise_std)
         file = args.severity_encoder or default_encoder(TASKS[task][1])
         encoder = options.load_encoder(file, prior)
+        if args.save:
+            save(args.save / task / TRUTH, truth)
         columns: list[tuple[str, Tensor]] = [("truth", truth)]
         if "damaged" not in methods:
             columns.append(("damaged", photos.y))
@@ -73,8 +79,7 @@ def run(args: argparse.Namespace) -> int:
             print(describe(row), flush=True)
             columns.append((method, restored))
             if args.save:
-                name = args.save / f"{task}-{method}.safetensors"
-                write_safetensors(name, {"restored": (restored * 255).round().byte()}, {"task": task, "method": method})
+                save(args.save / task / method, restored)
         if args.sheet:
             sheet = args.sheet if len(tasks) == 1 else args.sheet.with_stem(f"{args.sheet.stem}-{task}")
             write_image(sheet, before_after([(title, image[: args.sheet_photos]) for title, image in columns]))
@@ -87,6 +92,12 @@ def load_settings(args: argparse.Namespace) -> MethodSettings:
     pixel_prior = DiffusersPrior.load(args.pixel_model, device_of(args.device)) if args.pixel_model else None
     image_model = ImageModel.load(args.image_model, device_of(args.device)) if args.image_model else None
     return MethodSettings(args.eta, args.gamma, start, pixel_prior, image_model, args.through)
+
+
+def save(folder: Path, photos: Tensor) -> None:
+    """Write photos (n, 3, H, W) on [0, 1] as 0000.png and so on, for measures that other programs make."""
+    for index, photo in enumerate(photos):
+        write_image(folder / f"{index:04d}.png", photo[None])
 
 
 def spread(paths: list[Path], limit: int | None) -> list[Path]:

@@ -42,7 +42,7 @@ def add_degradation(parser: argparse.ArgumentParser, default: str = "gaussian-bl
     parser.add_argument(
         "--noise-std",
         type=float,
-        help="noise on [0, 1] images: 0.01 is clean, 0.05 is visible grain, and the default where a degradation is named",
+        help="noise on [0, 1] images: 0.01 is clean, 0.05 is visible grain, and the default for a named degradation",
     )
 
 

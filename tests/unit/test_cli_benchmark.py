@@ -6,8 +6,12 @@ import pytest
 from PIL import Image
 
 from adapt_diffuse.benchmark import METHODS, TASKS
-from adapt_diffuse.commands.benchmark import spread
-from tests.command_line import ROW, call, model, one_sentence, strict_json
+from adapt_diffuse.commands.benchmark import TRUTH, spread
+from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.images import find_photos, read_photo
+from adapt_diffuse.metrics import psnr
+from benchmarks import perceptual
+from tests.command_line import ROW, call, model, names, one_sentence, strict_json
 
 SEVERITY_ROW = {"pearson_blur", "spearman_blur", "pearson_error", "spearman_error"}
 
@@ -103,3 +107,25 @@ def test_a_bad_benchmark_is_one_sentence_and_keeps_the_old_rows(files, photos, t
     assert call("benchmark", *common, *options) == 2
     one_sentence(capsys, sentence)
     assert out.read_text() == "[]"
+
+
+def test_photos_are_saved_beside_the_true_ones_for_other_measures(files, photos, tmp_path):
+    options = ["--task", "gaussian-blur-fixed", "--methods", "damaged,ae", "--limit", 2, "--save", tmp_path / "saved"]
+    assert benchmark(files, photos, tmp_path / "results.json", *options) == 0
+    folders = (TRUTH, "damaged", "ae")
+    task = tmp_path / "saved" / "gaussian-blur-fixed"
+    assert names(task) == sorted(f"{folder}/{name}" for folder in folders for name in ("0000.png", "0001.png"))
+
+    def from_truth(folder, truth):
+        pairs = zip(find_photos(folder), find_photos(truth), strict=True)
+        return {"psnr": [float(psnr(read_photo(ours), read_photo(true))) for ours, true in pairs]}
+
+    rows = perceptual.compared(tmp_path / "saved", [from_truth])
+    assert [(row["task"], row["method"], row["images"]) for row in rows] == [
+        ("gaussian-blur-fixed", "ae", 2), ("gaussian-blur-fixed", "damaged", 2)
+    ]  # fmt: skip
+    told = {row["method"]: row for row in strict_json(tmp_path / "results.json")}
+    for row in rows:  # but for the rounding to 8 bit
+        assert row["psnr"] == pytest.approx([photo["psnr"] for photo in told[row["method"]]["photos"]], abs=0.1)
+    with pytest.raises(AdaptDiffuseError, match="was not written by benchmark --save"):
+        perceptual.compared(task, [from_truth])
