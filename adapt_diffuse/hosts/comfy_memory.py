@@ -94,6 +94,20 @@ def planned_memory(solver: Solver, vae: Any, shape: Sequence[int], patchers: lis
     return float(min(whole, max(spare - comfy.model_management.minimum_inference_memory(), least)))
 
 
+def photos_at_once(model: Any, shape: Sequence[int]) -> int:
+    """How many photos of a batch of latents ``shape`` the model takes together, by the host's own estimate of a pass.
+
+    A model is counted as half of the memory at most: the host offloads what is more.
+    """
+    import comfy.model_management
+
+    total = float(comfy.model_management.get_total_memory(model.load_device))
+    weights = min(float(model.model_size()), total / 2)
+    spare = total - weights - comfy.model_management.minimum_inference_memory()
+    each = float(model.memory_required([1, *shape[1:]]))
+    return int(min(max(spare // max(each, 1.0), 1), shape[0]))
+
+
 def load(own: list[Any], others: list[Any], memory: float) -> None:
     """Let the host make room for ``memory`` bytes and load our copies, whole, beside the models that it uses.
 

@@ -17,6 +17,7 @@ from ..defaults import make_solver, stronger
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
 from ..measurement import Measurement
+from ..memory import Machine
 from ..restore import generators_for
 from ..severity import Severity
 from ..solvers import Solver, solve
@@ -25,6 +26,7 @@ from .comfy import ComfyPrior, WatchedMeasurement, steps_told, tell_agreement
 from .comfy_copy import fresh
 from .comfy_guider import conditioned
 from .comfy_levels import model_levels, to_host
+from .comfy_memory import HostMachine, photos_at_once
 from .comfy_model import HostUNet
 from .comfy_refusals import caching, gradients_told
 
@@ -111,6 +113,8 @@ def sample_batch(
 ) -> Sampled:
     """Restore the latents of ``measurement``; photo i draws the numbers of ``seed + i``, as ``restore`` does.
 
+    All photos go in one run where the memory bears them, otherwise as many at a time as it does, with the same result.
+
     Args:
         severity: of the photos, in the model's scale, their padding included.
         video: the photos are frames: all draw the numbers of ``seed``, and start at the level of the worst, so that
@@ -128,20 +132,58 @@ def sample_batch(
     model = guider.model_patcher
     sampling = model.get_model_object("model_sampling")
     starts, schedules = flash_schedules(severity.sigma_hat, model_levels(sampling), settings)
-    longest = max(schedules, key=len)
-    sampler = joining_sampler(solver, measurement, vae, severity, settings, seed, guidance_vae, tile, video)
-    raw = model.get_model_object("latent_format").process_out(severity.z_hat)
-    clean = guider.sample(
-        torch.zeros_like(raw),
-        raw,
-        sampler,
-        to_host(longest, sampling),
-        callback=latent_preview.prepare_callback(model, len(longest) - 1),
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
-    )
     steps = torch.tensor([len(schedule) - 1 for schedule in schedules])
+    raw = model.get_model_object("latent_format").process_out(severity.z_hat)
+    show = latent_preview.prepare_callback(model, int(steps.max()))
+    tell_agreement(vae, guidance_vae)
+
+    def sampled(part: Tensor) -> Tensor:
+        first = seed if video else seed + int(part[0])
+        chosen = Severity(severity.z_hat[part], severity.sigma_hat[part], severity.photo_size)
+        sampler = joining_sampler(
+            solver, measurement.select(part), vae, chosen, settings, first, guidance_vae, tile, video
+        )
+        return guider.sample(
+            torch.zeros_like(raw[part]),
+            raw[part],
+            sampler,
+            to_host(max((schedules[index] for index in part), key=len), sampling),
+            callback=show if len(part) == len(raw) else partly(show, part, len(raw)),
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=first,
+        )
+
+    clean = in_parts(sampled, len(raw), photos_at_once(model, raw.shape), HostMachine(model.load_device))
     return Sampled(clean, starts, steps, len(model_levels(sampling)))
+
+
+def partly(show: Callable[..., None], part: Tensor, count: int) -> Callable[..., None]:
+    """The host's callback for some of ``count`` photos, as progress of all of them."""
+
+    def shown(step: int, x0: Tensor, x: Tensor, total: int) -> None:
+        show(int(part[0]) * total + len(part) * (step + 1) - 1, x0, x, count * total)
+
+    return shown
+
+
+def in_parts(run: Callable[[Tensor], Tensor], count: int, at_once: int, machine: Machine) -> Tensor:
+    """``run`` on the indices of ``count`` photos, ``at_once`` of them at a time, fewer where the memory ran out."""
+    done: list[Tensor] = []
+    left = torch.arange(count)
+    while len(left):
+        part = left[:at_once]
+        try:
+            done.append(run(part))
+        except Exception as error:
+            if len(part) == 1 or not machine.ran_out(error):
+                raise
+        else:
+            left = left[at_once:]
+            continue
+        # not inside the except clause: its traceback holds on to what filled the memory
+        machine.release()
+        at_once = len(part) // 2
+    return torch.cat(done)
 
 
 def joining_sampler(
@@ -157,8 +199,6 @@ def joining_sampler(
 ) -> Any:
     """A SAMPLER of the host that makes its own starts from ``severity``, whatever latents it is given."""
     import comfy.samplers
-
-    tell_agreement(vae, guidance_vae)
 
     def sample(
         model: Any,

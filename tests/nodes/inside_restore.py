@@ -206,6 +206,51 @@ def video() -> dict[str, Any]:
     return found
 
 
+def parts() -> dict[str, Any]:
+    """Three photos at once, as many as the memory holds at a time, and fewer where it ran out all the same."""
+    text, _, size = KINDS["gaussian-blur"]
+    truth = torch.cat([photos(size), photos(size)[:1].flip(3)])
+    y = measure(truth, parse_degradation(text, 0.05), generators_for(1, 3))
+    module = pack("adapt_diffuse.hosts.comfy_restore")
+    planned, joining = module.photos_at_once, module.joining_sampler
+    found: dict[str, Any] = {}
+    with torch.inference_mode():
+        host = bundled()
+        shape = (100, 4, 64, 64)
+        at_once, total = [], comfy.model_management.get_total_memory
+        try:
+            for memory in (2, 8, 10**6):
+                comfy.model_management.get_total_memory = lambda device, memory=memory: memory * 2**30
+                at_once.append(module.photos_at_once(host.model, shape))
+        finally:
+            comfy.model_management.get_total_memory = total
+        found["at_once"] = at_once
+        images = {}
+        for name, most, fits in (("whole", 3, 3), ("planned", 2, 3), ("halved", 3, 1)):
+            taken: list[int] = []
+
+            def watched(solver: Any, measurement: Any, *rest: Any, fits: int = fits, taken: list[int] = taken) -> Any:
+                taken.append(len(measurement.y))
+                if len(measurement.y) > fits:
+                    raise torch.cuda.OutOfMemoryError("out of memory")
+                return joining(solver, measurement, *rest)
+
+            module.photos_at_once = lambda model, shape, most=most: most
+            module.joining_sampler = watched
+            try:
+                for video in (False, True):
+                    image = in_node(host, y, text, "ldps", video=video)[0]
+                    images[name, video] = image
+            finally:
+                module.photos_at_once, module.joining_sampler = planned, joining
+            found[name] = taken
+    for name in ("planned", "halved"):
+        found[f"{name}, off"] = max(
+            float((images[name, video] - images["whole", video]).abs().max()) for video in (False, True)
+        )
+    return found
+
+
 def finish() -> dict[str, Any]:
     """The last touch: the mean that is left of the residual, and the pixels outside of a hole."""
     blur, box = "gaussian-blur:std=1.5", "missing-box:height=12,width=14,top=16,left=20"
@@ -329,6 +374,7 @@ REPORTS: dict[str, Callable[[], Any]] = {
     "calibrated": calibrated,
     "chosen": chosen,
     "video": video,
+    "parts": parts,
     "finish": finish,
     "text": lambda: text_model(lambda host: None),
     "text-flow": lambda: text_model(as_flow),

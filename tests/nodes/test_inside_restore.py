@@ -74,6 +74,16 @@ def test_frames_of_a_video_flicker_less_than_they_did(report: dict[str, Any]) ->
     assert found["video"] < 0.7 * found["photos"]
 
 
+def test_a_batch_that_the_memory_does_not_hold_is_restored_in_parts(report: dict[str, Any]) -> None:
+    found = report["parts"]
+    few, some, all_of_them = found["at_once"]
+    assert 1 <= few < some < all_of_them == 100
+    assert found["whole"] == [3, 3]  # photos, and frames of a video
+    assert found["planned"] == [2, 1, 2, 1]
+    assert found["halved"] == [3, 1, 1, 1, 3, 1, 1, 1]
+    assert max(found["planned, off"], found["halved, off"]) < 1e-4
+
+
 def test_the_last_touch_matches_colours_and_keeps_what_is_not_lost(report: dict[str, Any]) -> None:
     found = report["finish"]
     assert found["residual True"] < 0.3 * found["residual False"]
