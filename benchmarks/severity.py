@@ -3,16 +3,19 @@
     python -m benchmarks.severity --task gaussian-blur-varying --images TEST --draws 10 --out severity.json
 
 Damages every photo ``--draws`` times as the task says and compares sigma_hat with the level of damage and with the
-true error of z_hat: over all photos at once, and photo by photo (the content held fixed).
+true error of z_hat: over all photos at once, and photo by photo (the content held fixed). ``--picture`` draws the
+quantiles of the standardised errors of each latent channel against those of a normal distribution.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from adapt_diffuse.benchmark import TASKS, clean_latents, damage, severities
@@ -25,9 +28,12 @@ from adapt_diffuse.statistics import (
     calibration_table,
     expected_calibration_error,
     kolmogorov_smirnov,
+    qq_points,
     standardised_errors,
 )
+from benchmarks.figures import COLOURS, DPI, GREY
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
+from benchmarks.sweep_figures import panels
 
 
 def draws(task: str, truth: Tensor, prior: DiffusersPrior, encoder: SeverityModel, count: int) -> dict[str, Tensor]:
@@ -70,8 +76,33 @@ def report(found: dict[str, Tensor]) -> dict[str, Any]:
         "within_a_photo": {name: within(found[a], found[b]) for name, (a, b) in pairs.items()},
         "calibration": [{"predicted": b.predicted, "true": b.true, "ratio": b.ratio} for b in table],
         "expected_calibration_error": expected_calibration_error(table),
+        "neighbour_correlation_of_channels": [
+            neighbour_correlation(one) for one in found["standardised"].movedim(1, 0)
+        ],
         "kolmogorov_smirnov_of_channels": [kolmogorov_smirnov(np.asarray(values)) for values in channels],
     }
+
+
+def neighbour_correlation(errors: Tensor) -> float:
+    """How much errors (n, h, w) are like those beside them and below them: 0 is white."""
+    across = (errors[:, :, 1:] * errors[:, :, :-1]).mean(), (errors[:, 1:] * errors[:, :-1]).mean()
+    return float(sum(across) / 2 / errors.square().mean())
+
+
+def picture(task: str, standardised: Tensor) -> Figure:
+    """Quantiles of standardised errors (n, C, h, w), a line for each channel; the diagonal is a normal distribution."""
+    figure, (axis,) = panels(1)
+    for channel, values in enumerate(standardised.movedim(1, 0)):
+        axis.plot(
+            *qq_points(values.flatten().numpy(), 399), color=COLOURS[channel % len(COLOURS)], label=f"channel {channel}"
+        )
+    ends = axis.get_xlim()
+    axis.plot(ends, ends, color=GREY, linewidth=0.8, zorder=0)
+    axis.set_xlabel("quantile of a normal distribution")
+    axis.set_ylabel("quantile of (z_hat - z0) / sigma_hat")
+    axis.set_title(f"{task}, {len(standardised)} photos", loc="left", fontsize=9)
+    axis.legend(fontsize=7, frameon=False)
+    return figure
 
 
 def main() -> None:
@@ -79,11 +110,15 @@ def main() -> None:
     add_encoder(parser)
     parser.add_argument("--task", choices=tuple(TASKS), required=True)
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--picture", type=Path, help="PNG")
     args = parser.parse_args()
     truth, prior, encoder = load_photos(args), load_prior(args), load_encoder(args, TASKS[args.task][1])
-    found = report(draws(args.task, truth, prior, encoder, args.draws))
+    drawn = draws(args.task, truth, prior, encoder, args.draws)
+    found = report(drawn)
     write_text(args.out, json.dumps({"task": args.task, **found}, indent=2))
     print(json.dumps(found, indent=2))
+    if args.picture:
+        picture(args.task, drawn["standardised"]).savefig(args.picture, dpi=DPI)
 
 
 if __name__ == "__main__":

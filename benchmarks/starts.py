@@ -4,7 +4,8 @@
 
 The starts: ``adaptive`` (sigma_hat as it is), ``times-0.5`` ... ``times-2`` (sigma_hat moved by a factor),
 ``shuffled`` (each photo gets another's sigma_hat), ``oracle`` (the true error of z_hat), and ``fixed-...``: one level
-for all photos, at which the mean number of steps is that of the adaptive start, and levels around it.
+for all photos, at which the mean number of steps is that of the adaptive start, and levels around it. ``gaussian`` is
+``oracle`` with an estimate whose error is as large and what the method takes it for, Gaussian and white.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from adapt_diffuse.benchmark import TASKS, MethodSettings, clean_latents, damage
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import describe
 from adapt_diffuse.defaults import start_settings
+from adapt_diffuse.prior import over_image
 from adapt_diffuse.severity import Encode, Severity, SeverityModel
 from adapt_diffuse.severity.losses import error_variance
 from adapt_diffuse.start import StartSettings, flash_schedules
@@ -28,15 +30,16 @@ FACTORS = (0.5, 0.7, 1.4, 2.0)
 
 
 class Overruled:
-    """A severity encoder whose sigma_hat is replaced, photo by photo in the order in which they come."""
+    """A severity encoder whose sigma_hat is replaced, photo by photo in the order in which they come; z_hat may be."""
 
-    def __init__(self, encoder: SeverityModel, sigma_hat: Tensor):
-        self.encoder, self.sigma_hat, self.next = encoder, sigma_hat, 0
+    def __init__(self, encoder: SeverityModel, sigma_hat: Tensor, z_hat: Tensor | None = None):
+        self.encoder, self.sigma_hat, self.z_hat, self.next = encoder, sigma_hat, z_hat, 0
 
     def predict(self, photo: Tensor, multiple: int = 1, encode: Encode | None = None) -> Severity:
-        part = self.sigma_hat[self.next : self.next + len(photo)]
+        part = slice(self.next, self.next + len(photo))
         self.next += len(photo)
-        return replace(self.encoder.predict(photo, multiple, encode), sigma_hat=part.to(photo.dtype))
+        found = replace(self.encoder.predict(photo, multiple, encode), sigma_hat=self.sigma_hat[part].to(photo.dtype))
+        return found if self.z_hat is None else replace(found, z_hat=self.z_hat[part])
 
 
 def mean_steps(sigma_hat: Tensor, sigmas: Tensor, settings: StartSettings) -> float:
@@ -73,15 +76,22 @@ def main() -> None:
     parser.add_argument("--task", choices=tuple(TASKS), required=True)
     parser.add_argument("--method", default="default")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", help="some of the starts")
     args = parser.parse_args()
     truth, prior, encoder = load_photos(args), load_prior(args), load_encoder(args, TASKS[args.task][1])
     photos = damage(args.task, truth, args.seed)
     found = severities(photos, prior, encoder)
-    sigma_hat, true_error = found.sigma_hat, error_variance(found.z_hat, clean_latents(truth, prior)).sqrt().cpu()
+    z0 = clean_latents(truth, prior)
+    sigma_hat, true_error = found.sigma_hat, error_variance(found.z_hat, z0).sqrt().cpu()
+    noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(args.seed)).to(z0)
+    white = z0 + over_image(true_error, z0) * noise
     rows = []
     settings = start_settings(args.method.removeprefix("flash-"))
-    for name, sigmas in starts(sigma_hat, true_error, prior.sigmas, args.seed, settings).items():
-        overruled = Overruled(encoder, sigmas)
+    levels = starts(sigma_hat, true_error, prior.sigmas, args.seed, settings)
+    for name, sigmas in {**levels, "gaussian": true_error}.items():
+        if args.only and name not in args.only:
+            continue
+        overruled = Overruled(encoder, sigmas, white if name == "gaussian" else None)
         row, _ = run_method(
             args.method, args.task, photos, prior, overruled, args.seed, MethodSettings(), batch=args.batch
         )

@@ -67,12 +67,15 @@ def test_a_fixed_start_of_equal_cost_costs_the_same(solver):
 def test_every_start_has_a_row_and_its_own_severity(run):
     rows = run(starts, "--task", "gaussian-blur-varying")
     by_name = {row["start"]: row for row in rows}
-    assert len(by_name) == len(rows) == 3 + len(starts.FACTORS) + 3
+    assert len(by_name) == len(rows) == 3 + len(starts.FACTORS) + 3 + 1
     adaptive = [photo["sigma_hat"] for photo in by_name["adaptive"]["photos"]]
     for factor in starts.FACTORS:
         moved = [photo["sigma_hat"] for photo in by_name[f"times-{factor:g}"]["photos"]]
         assert moved == pytest.approx([factor * value for value in adaptive], rel=1e-6)
     assert sorted(photo["sigma_hat"] for photo in by_name["shuffled"]["photos"]) == pytest.approx(sorted(adaptive))
+    oracle = [photo["sigma_hat"] for photo in by_name["oracle"]["photos"]]
+    assert [photo["sigma_hat"] for photo in by_name["gaussian"]["photos"]] == oracle
+    assert by_name["gaussian"]["psnr"] != by_name["oracle"]["psnr"]  # another estimate
     assert by_name["times-2"]["denoiser_forwards"] > by_name["times-0.5"]["denoiser_forwards"]
 
 
@@ -128,8 +131,9 @@ def test_autoencoders_are_compared_on_the_same_photos(files, photos, tmp_path, m
     assert -1 <= own["spearman"] <= 1
 
 
-def test_the_severity_report_separates_the_photo_from_its_damage(run):
-    report = run(severity, "--task", "gaussian-blur-varying", "--draws", 4)
+def test_the_severity_report_separates_the_photo_from_its_damage(run, tmp_path):
+    report = run(severity, "--task", "gaussian-blur-varying", "--draws", 4, "--picture", tmp_path / "qq.png")
+    assert float(read_photo(tmp_path / "qq.png").std()) > 0.02
     assert (report["photos"], report["draws"]) == (3, 4)
     for part in ("over_all", "within_a_photo"):
         assert set(report[part]) == {"sigma_hat-level", "true_error-level", "sigma_hat-true_error"}
@@ -137,6 +141,13 @@ def test_the_severity_report_separates_the_photo_from_its_damage(run):
             assert -1 <= value <= 1
     assert len(report["kolmogorov_smirnov_of_channels"]) == 4
     assert report["expected_calibration_error"] >= 0
+
+
+def test_white_errors_have_no_correlation_with_their_neighbours_and_smooth_ones_have():
+    white = torch.randn(8, 40, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert abs(severity.neighbour_correlation(white)) < 0.02
+    smooth = torch.nn.functional.avg_pool2d(white[:, None], 2, stride=1)[:, 0]
+    assert severity.neighbour_correlation(smooth) == pytest.approx(0.5, abs=0.02)
 
 
 def test_correlations_within_a_photo_ignore_what_differs_between_photos():
