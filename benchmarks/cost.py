@@ -39,6 +39,10 @@ PASS_COST = {
     "decoder_forwards": 0.6,
     "decoder_backwards": 0.7,
     "encoder_passes": 0.5,
+    # of the tiny autoencoder that training.train_autoencoder --like makes
+    "guide_decoder_forwards": 0.2,
+    "guide_decoder_backwards": 0.2,
+    "guide_encoder_passes": 0.2,
 }
 
 
