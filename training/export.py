@@ -1,6 +1,6 @@
 """Put trained weights into ``weights/``: float16, without private metadata, and write the manifest.
 
-    python -m training.export --vae runs/vae --prior runs/prior --encoders runs/severity-*.safetensors
+    python -m training.export --vae runs/vae --tiny runs/tiny --prior runs/prior --encoders runs/severity-*.safetensors
     python -m training.export --estimator runs/degradation-estimator.safetensors
     python -m training.export --scratches runs/scratches.safetensors
 
@@ -29,6 +29,11 @@ WHAT = {
     "vae": (
         "autoencoder, AutoencoderDC f4 c4, images on [-1, 1]",
         "python -m training.train_autoencoder --images PHOTOS --out runs/vae --minutes 20",
+    ),
+    "tiny": (
+        "tiny autoencoder of the same latents, AutoencoderDC, for --guidance-vae",
+        "python -m training.train_autoencoder --images PHOTOS --like weights/flowers-128/vae --out runs/tiny "
+        "--minutes 12",
     ),
     "unet": (
         "diffusion model, UNet2DModel on 32 x 32 latents, v prediction",
@@ -147,6 +152,7 @@ def write_manifest() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vae", type=Path, help="folder of the autoencoder")
+    parser.add_argument("--tiny", type=Path, help="folder of the tiny autoencoder of the same latents")
     parser.add_argument("--prior", type=Path, help="folder with unet and scheduler")
     parser.add_argument("--encoders", type=Path, nargs="*", default=[], help="severity encoders")
     parser.add_argument("--estimator", type=Path, help="estimator of degradations")
@@ -154,6 +160,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.vae:
         export_part(args.vae, MODEL / "vae")
+    if args.tiny:
+        export_part(args.tiny, MODEL / "tiny")
     if args.prior:
         export_part(args.prior / "unet", MODEL / "unet")
         (MODEL / "scheduler").mkdir(parents=True, exist_ok=True)

@@ -134,6 +134,25 @@ def test_the_demo_writes_its_three_pictures(tmp_path, capsys):
 
 @needs_model
 @needs_encoders
+def test_the_tiny_autoencoder_restores_nearly_as_well(tmp_path):
+    good, damage = demo_photo()[:, :, 64:192, 64:192], ["--degradation", "missing-pixels:drop=0.7,seed=1"]
+    write_image(tmp_path / "photo.png", good)
+    assert call("degrade", tmp_path / "photo.png", "--out", tmp_path / "bad", *damage) == 0
+    tiny = ["--guidance-vae", bundled_model() / "tiny"]
+    quality, rows = [], []
+    for name, more in (("full", []), ("tiny", tiny)):
+        out = [*damage, *more, "--out", tmp_path / name, "--report", tmp_path / f"{name}.json", "--device", "cpu"]
+        assert call("restore", tmp_path / "bad" / "photo.png", *out) == 0
+        quality.append(float(psnr(read_photo(tmp_path / name / "photo.png"), good)))
+        rows += strict_json(tmp_path / f"{name}.json")
+    assert quality[1] > quality[0] - 0.3 > 20
+    assert rows[0]["guide_decoder_backwards"] == rows[1]["decoder_backwards"] == 0
+    assert rows[1]["guide_decoder_backwards"] == rows[0]["decoder_backwards"] > 0
+    assert DiffusersPrior.load(bundled_model(), guidance=bundled_model() / "tiny").agreement.images < 0.03
+
+
+@needs_model
+@needs_encoders
 @pytest.mark.parametrize("rounds", [0, 1])
 def test_a_photo_of_unknown_damage_is_restored_by_the_command_line(tmp_path, capsys, rounds):
     write_image(tmp_path / "good" / "flower.png", demo_photo())
