@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,13 +115,16 @@ def sampling_of(folder: Path) -> Any:
     if prediction not in parameterisations:
         raise unknown_prediction(prediction)
     levels = vp_sigmas(alphas_cumprod_of(config))
+    levels_on = functools.cache(levels.to)  # each device once
 
     discrete: Any = comfy.model_sampling.ModelSamplingDiscrete
     parameterisation: Any = parameterisations[prediction]
 
     class Sampling(discrete, parameterisation):
         def timestep(self, sigma: Tensor) -> Tensor:
-            timestep = timestep_of(sigma.detach().cpu().double(), levels)  # not every GPU has float64
+            # every step asks; of the GPUs, not all have float64, and only those of CUDA can be counted on
+            known = levels_on(sigma.device if sigma.device.type == "cuda" else torch.device("cpu"))
+            timestep = timestep_of(sigma.detach().to(known), known)
             return timestep.float().to(sigma.device).reshape(sigma.shape)
 
     sampling = Sampling()
