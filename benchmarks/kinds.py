@@ -2,7 +2,8 @@
 
     python -m benchmarks.kinds --images TEST --limit 20 --out kinds.json --sheet kinds.png
 
-Each kind takes the encoder that the command line takes: its own family's, or the mixed family's.
+Each kind takes the encoder that the command line takes: its own family's or the mixed family's where they know the
+damage, else a calibration.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ import torch
 from torch import Tensor
 
 from adapt_diffuse.benchmark import NOISE_SEED
-from adapt_diffuse.bundled import default_encoder
 from adapt_diffuse.checkpoints import write_text
+from adapt_diffuse.commands.restore import encoders
 from adapt_diffuse.defaults import make_solver, start_settings
-from adapt_diffuse.degradation import degradation_name, measure, parse_degradation
+from adapt_diffuse.degradation import Degradation, measure, parse_degradation
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.images import write_image
 from adapt_diffuse.metrics import haarpsi, psnr
 from adapt_diffuse.restore import damage_generators, generators_for, restore
-from adapt_diffuse.severity import SeverityModel, load_severity_encoder
+from adapt_diffuse.severity import SeverityModel
+from adapt_diffuse.severity.calibration import Calibration
 from adapt_diffuse.sheet import before_after
 from benchmarks.inputs import load_photos, load_prior, parser_of
 from benchmarks.table import table
@@ -43,10 +45,9 @@ KINDS = (
 
 
 def pictures(
-    text: str, noise_std: float, truth: Tensor, prior: DiffusersPrior, encoder: SeverityModel, batch: int
+    degradation: Degradation, truth: Tensor, prior: DiffusersPrior, encoder: SeverityModel, batch: int
 ) -> dict[str, Tensor]:
     """The photos (n, 3, H, W) on [0, 1]: damaged, estimated, restored."""
-    degradation = parse_degradation(text, noise_std)
     versions: dict[str, list[Tensor]] = {"damaged": [], "ae": [], "default": []}
     for first, part in zip(range(0, len(truth), batch), truth.split(batch), strict=True):
         y = measure(part, degradation, damage_generators(first, len(part)))
@@ -68,19 +69,24 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="picture of the first photo under every kind")
     args = parser.parse_args()
     truth, prior = load_photos(args), load_prior(args)
+    fitting = encoders(prior, args.encoder)
     rows, lines, first = [], [], []
     for text, noise_std in KINDS:
-        path = args.encoder or default_encoder(degradation_name(text))
-        found = pictures(text, noise_std, truth, prior, load_severity_encoder(path), args.batch)
+        degradation = parse_degradation(text, noise_std)
+        encoder = fitting(degradation(truth[:1]).shape[2:], degradation)
+        known = "calibration" if isinstance(encoder, Calibration) else encoder.notes["family"]["name"]
+        found = pictures(degradation, truth, prior, encoder, args.batch)
         scores = {
             method: {"psnr": float(psnr(image, truth).mean()), "haarpsi": float(haarpsi(image, truth).mean())}
             for method, image in found.items()
         }
-        rows.append({"kind": text, "noise_std": noise_std, "encoder": path.stem, "images": len(truth), **scores})
+        rows.append({"kind": text, "noise_std": noise_std, "encoder": known, "images": len(truth), **scores})
         write_text(args.out, json.dumps(rows, indent=2))
-        lines.append([text, f"{noise_std:g}", *(f"{s['psnr']:.2f} / {s['haarpsi']:.3f}" for s in scores.values())])
+        lines.append(
+            [text, f"{noise_std:g}", known, *(f"{s['psnr']:.2f} / {s['haarpsi']:.3f}" for s in scores.values())]
+        )
         first.append({method: image[:1] for method, image in found.items()})
-    print(table(["kind", "noise", *(f"{method}: PSNR / HaarPSI" for method in first[0])], lines))
+    print(table(["kind", "noise", "encoder", *(f"{method}: PSNR / HaarPSI" for method in first[0])], lines))
     if args.sheet:
         columns = [(method, torch.cat([each[method] for each in first])) for method in first[0]]
         write_image(args.sheet, before_after([("truth", truth[:1].expand(len(KINDS), -1, -1, -1)), *columns]))

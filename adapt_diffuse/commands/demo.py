@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_solver(parser)
     options.add_through(parser)
     options.add_degradation(parser)
-    parser.set_defaults(degradation="gaussian-blur:std=2.0", calibration_photos=None)
+    parser.set_defaults(degradation="gaussian-blur:std=2.0")
 
 
 def demo_photo() -> Tensor:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     solver = make_solver(args.solver, degradation, eta=args.eta, gamma=args.gamma, through=args.through)
     start = options.start_settings(args, args.solver, degradation)
     prior = options.load_prior(args)
-    recipe = Recipe(degradation, prior, solver, encoders(args, prior), start, args.seed)
+    recipe = Recipe(degradation, prior, solver, encoders(prior, args.severity_encoder), start, args.seed)
     photo = demo_photo().to(prior.device)
     damaged = measure(photo, degradation, damage_generators(args.seed, 1))
     write_image(args.out / "damaged.png", damaged)

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     photos, failed = options.photos_of(args.photos, args.out)
     options.check_report(args.report, photos)
     prior = options.load_prior(args)
-    encoder = encoders(args, prior)
+    encoder = encoders(prior, args.severity_encoder, args.calibration_photos)
     recipe = Recipe(
         degradation, prior, solver, encoder, start_for(degradation), args.seed, args.max_side, args.known_pixels
     )
@@ -162,22 +162,26 @@ def finish(one: Guessed, sigmas: Tensor) -> dict[str, Any] | None:
     return {"photo": str(job.photo), "restored": str(job.target), **report_row(result, place)}
 
 
-def encoders(args: argparse.Namespace, prior: DiffusersPrior) -> EncoderFor:
-    """The severity encoder for photos: the one of the options, else the bundled one that fits.
+def encoders(prior: DiffusersPrior, file: Path | None = None, folder: Path | None = None) -> EncoderFor:
+    """The severity encoder for photos: the one in ``file``, else the bundled one that fits.
 
     Where none does, a calibration, made once for each size where the degradation stays the same.
+
+    Args:
+        file: ``WITHOUT`` calibrates always.
+        folder: undamaged photos to calibrate on; default: the sample photo.
 
     Raises:
         AdaptDiffuseError: an encoder that cannot be used, or calibration photos beside one.
     """
-    if args.severity_encoder != WITHOUT:
-        if args.calibration_photos is not None:
+    if file != WITHOUT:
+        if folder is not None:
             raise AdaptDiffuseError("--calibration-photos goes with --severity-encoder none.")
-        if args.severity_encoder is not None:
-            given = options.load_encoder(args.severity_encoder, prior)
+        if file is not None:
+            given = options.load_encoder(file, prior)
             return lambda size, degradation: given
-    if args.calibration_photos is not None:
-        find_photos(args.calibration_photos)  # a folder without any is said at once
+    if folder is not None:
+        find_photos(folder)  # a folder without any is said at once
     with torch.no_grad():
         latent = encode_raw(prior.autoencoder, test_pattern().to(prior.device) * 2 - 1)
     loaded = cache(partial(options.load_encoder, prior=prior))
@@ -186,13 +190,12 @@ def encoders(args: argparse.Namespace, prior: DiffusersPrior) -> EncoderFor:
 
     def calibrated(size: tuple[int, int], degradation: Degradation) -> Calibration:
         if size not in made or made[size].degradation is not degradation:
-            folder = args.calibration_photos
             views = sample_views(*size) if folder is None else folder_views(folder, *size)
             made[size] = calibrated_under_bar(views, degradation, prior)
         return made[size]
 
     def fitting(photo_size: tuple[int, int], degradation: Degradation) -> SeverityModel:
-        if args.severity_encoder is None:
+        if file is None:
             found = choose(bundled_encoders().values(), latent, degradation, torch.zeros(1, 3, *photo_size))
             if found is not None:
                 return loaded(found)

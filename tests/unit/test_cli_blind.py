@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,6 @@ from tests.command_line import call, names, strict_json
 
 SIZE = (24, 32)
 needs_estimator = pytest.mark.skipif(not BUNDLED.is_file(), reason="The bundled estimator is absent.")
-
-
-def asked(encoder: Path | None = None) -> argparse.Namespace:
-    return argparse.Namespace(severity_encoder=encoder, calibration_photos=None)
 
 
 @needs_estimator
@@ -50,7 +45,7 @@ def test_a_calibration_is_on_the_photos_own_degradation_and_made_once_for_it(
         return whole(image)
 
     monkeypatch.setattr(prior, "encode", counted)
-    encoder_for = encoders(asked(encoder), prior)
+    encoder_for = encoders(prior, encoder)
     damages: list[Degradation] = [GaussianBlur(2.0, 0.02), chain(GaussianBlur(1.0), Noise(0.05))]
     for degradation in damages:
         made = encoder_for(SIZE, degradation)
@@ -61,7 +56,7 @@ def test_a_calibration_is_on_the_photos_own_degradation_and_made_once_for_it(
 
 @pytest.mark.skipif(not bundled_encoders(), reason="The bundled severity encoders are absent.")
 def test_photos_take_the_bundled_encoder_of_their_own_damage() -> None:
-    encoder_for = encoders(asked(), DiffusersPrior.load(bundled_model()))
+    encoder_for = encoders(DiffusersPrior.load(bundled_model()))
     blur, both = encoder_for(SIZE, GaussianBlur(2.0, 0.02)), encoder_for(SIZE, chain(GaussianBlur(1.0), Jpeg(40.0)))
     assert blur is encoder_for(SIZE, GaussianBlur(1.5, 0.03))
     assert [one.notes["family"]["name"] for one in (blur, both)] == ["gaussian-blur", "mixed"]
