@@ -23,7 +23,7 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def autoencoder(photos, tmp_path_factory):
     out = tmp_path_factory.mktemp("autoencoder")
-    called(train_autoencoder, "--images", photos, "--out", out, "--size", SIZE, "--batch", 2, "--minutes", 0.05)
+    called(train_autoencoder, "--images", photos, "--out", out, "--size", SIZE, "--batch", 2, "--minutes", 0.03)
     return out
 
 
@@ -35,7 +35,7 @@ def called(script, *arguments):
 
 def train_a_prior(photos, out, *more):
     arguments = ("--images", photos, "--out", out, "--size", SIZE, "--batch", 2, "--crops-per-photo", 2)
-    called(train_prior, *arguments, "--minutes", 0.05, *more)
+    called(train_prior, *arguments, "--minutes", 0.03, *more)
 
 
 def test_a_model_of_latents_is_one_with_its_autoencoder(photos, autoencoder, tmp_path):
@@ -55,7 +55,7 @@ def test_a_model_of_pixels_needs_no_autoencoder_and_learns(photos, tmp_path):
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["step"] > 0
     steps = state["step"]
-    train_a_prior(photos, tmp_path, "--minutes", 0.1)  # goes on
+    train_a_prior(photos, tmp_path, "--minutes", 0.06)  # goes on
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] > steps
 
 
@@ -64,7 +64,7 @@ def test_a_tiny_autoencoder_shares_the_latents_of_the_full_one(photos, autoencod
     crops = drawn_batch(2, SIZE, SIZE) * 2 - 1
     arguments = ("--images", photos, "--like", autoencoder, "--size", SIZE, "--batch", 2)
     called(train_autoencoder, *arguments, "--out", tmp_path / "at-once", "--minutes", 0.001)
-    called(train_autoencoder, *arguments, "--out", tmp_path / "later", "--minutes", 0.2)
+    called(train_autoencoder, *arguments, "--out", tmp_path / "later", "--minutes", 0.12)
     losses = []
     for name in ("at-once", "later"):
         tiny = train_autoencoder.AutoencoderDC.from_pretrained(tmp_path / name)
