@@ -48,7 +48,7 @@ class Case:
 
     Attributes:
         method: as the benchmark names it.
-        per_octave: steps in which the noise halves; 0 is every level of the model.
+        per_octave: steps in which the noise halves; 0 is every level that the paper's solver walks.
         eta: step size for (blur, lost pixels, camera shake) where it is not the tool's own, which holds for the tool's
             density.
         tiny: whether ``--guidance-vae`` stands in for the model's own autoencoder in the data term.
@@ -72,6 +72,9 @@ CASES = (
     Case("flash-ldps"),
     Case("flash-ldps", 3, (8.0, 32.0, 8.0)),
     Case("flash-ldps", 12, (8.0, 16.0, 8.0)),
+    Case("flash-gml-dps"),
+    Case("flash-psld"),
+    Case("flash-resample"),
     *(Case("flash-latino", density) for density in (1, 2, 3, 6)),
     *(Case("flash-diffpir", density) for density in (1, 2, 3, 6)),
     Case("flash-mpgd", 3, (12.0, 48.0, 12.0)),
