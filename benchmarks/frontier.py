@@ -72,9 +72,6 @@ CASES = (
     Case("flash-ldps"),
     Case("flash-ldps", 3, (8.0, 32.0, 8.0)),
     Case("flash-ldps", 12, (8.0, 16.0, 8.0)),
-    Case("flash-gml-dps"),
-    Case("flash-psld"),
-    Case("flash-resample"),
     *(Case("flash-latino", density) for density in (1, 2, 3, 6)),
     *(Case("flash-diffpir", density) for density in (1, 2, 3, 6)),
     Case("flash-mpgd", 3, (12.0, 48.0, 12.0)),
@@ -84,6 +81,9 @@ CASES = (
     Case("flash-dcdp", 2),
     Case("latino", 3),
     Case("diffpir", 3),
+    Case("flash-gml-dps"),
+    Case("flash-psld"),
+    Case("flash-resample"),
     Case("flash-ldps", tiny=True),
     *(Case("flash-latino", density, tiny=True) for density in (2, 3)),
     *(Case("flash-diffpir", density, tiny=True) for density in (1, 2, 3)),
@@ -195,8 +195,10 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
             name = method.removeprefix("flash-")
             points = sorted((row["cost"], row[score]) for row in rows if series(row) == (method, tiny))
             kind = "from noise" if name == method != "ae" else "tiny decoder" if tiny else ""
-            colour = GREY if name == "ae" else COLOURS[names.index(name) % len(COLOURS) - 1]
-            axis.plot(*zip(*points, strict=True), label=f"{name} {kind}".strip(), color=colour, marker=MARKERS[kind])
+            number = names.index(name) - 1  # the first is no solver
+            colour = GREY if name == "ae" else COLOURS[number % len(COLOURS)]
+            marker = MARKERS[kind] if number < len(COLOURS) else "s"
+            axis.plot(*zip(*points, strict=True), label=f"{name} {kind}".strip(), color=colour, marker=marker)
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_xlabel("cost in denoiser forwards per photo")
