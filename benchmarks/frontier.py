@@ -97,9 +97,14 @@ def cases_for(task: str, methods: list[str] | None, tiny: bool = False) -> list[
     return [case for case in possible if methods is None or {case.method, case.name} & set(methods)]
 
 
+def reference_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row that the others are compared with; the first where it was left out."""
+    return next((row for row in rows if row["case"] == REFERENCE), rows[0])
+
+
 def compare(rows: list[dict[str, Any]]) -> None:
     """Give every row its differences to the reference, photo by photo: mean, and the ends of the interval."""
-    reference = next((row for row in rows if row["case"] == REFERENCE), rows[0])
+    reference = reference_of(rows)
     for row in rows:
         for score in SCORES:
             ours, theirs = ([photo[score] for photo in one["photos"]] for one in (row, reference))
@@ -109,7 +114,7 @@ def compare(rows: list[dict[str, Any]]) -> None:
 
 def times(rows: list[dict[str, Any]]) -> list[str]:
     """Each row's seconds over the reference's, as 1/n."""
-    reference = next(row for row in rows if row["case"] == REFERENCE)
+    reference = reference_of(rows)
     return ["" if row is reference else f"1/{reference['seconds'] / row['seconds']:.0f}" for row in rows]
 
 

@@ -82,7 +82,7 @@ def test_every_start_has_a_row_and_its_own_severity(run):
 @pytest.mark.parametrize("task", ["gaussian-blur-varying", frontier.NONLINEAR])
 def test_the_frontier_has_a_point_for_every_method_and_density(run, tmp_path, task):
     methods = "ae,flash-ldps,flash-latino,flash-diffpir,latino"
-    found = run(frontier, "--task", task, "--methods", methods, "--picture", tmp_path / "frontier.png")
+    found = run(frontier, "--task", task, "--methods", methods, "--time", "--picture", tmp_path / "frontier.png")
     rows = {row["case"]: row for row in found["rows"]}
     assert list(rows) == [case.name for case in frontier.cases_for(task, methods.split(","))]
     assert ("flash-latino 3" in rows) == (task != frontier.NONLINEAR)
@@ -95,6 +95,8 @@ def test_the_frontier_has_a_point_for_every_method_and_density(run, tmp_path, ta
         assert low <= mean <= high
     passes = {name: reference[name] for name in ("denoiser_forwards", "denoiser_backwards")}
     assert passes["denoiser_forwards"] == passes["denoiser_backwards"] > 20
+    parts = [part for part in frontier.times(found["rows"]) if part]
+    assert len(parts) == len(rows) - 1 and all(part.startswith("1/") for part in parts)
     assert float(read_photo(tmp_path / "frontier.png").std()) > 0.02
 
 
