@@ -24,12 +24,13 @@ def known_pixels(measurement: Measurement) -> Tensor:
     return measurement.degradation.observed(torch.ones_like(measurement.y)) > 0
 
 
-def keeps_pixels(image: Tensor, measurement: Measurement) -> bool:
-    """Whether the damage loses pixels of ``image`` (B, 3, H, W) and leaves the others as they are, but for noise."""
+def keeps_pixels(image: Tensor, measurement: Measurement) -> Tensor:
+    """Which photos of ``image`` (B, 3, H, W) lose pixels and have the others as they are, but for noise: bool (B,)."""
     known = known_pixels(measurement)
-    if known.shape != image.shape or bool(known.all()):
-        return False
-    return torch.equal(measurement.degradation(image)[known], image[known])
+    if known.shape != image.shape:
+        return torch.zeros(len(image), dtype=torch.bool, device=image.device)
+    kept = (measurement.degradation(image) == image) | ~known
+    return (kept.flatten(1).all(1) & ~known.flatten(1).all(1)).to(image.device)
 
 
 def paste_known(image: Tensor, measurement: Measurement, feather: int = 0) -> Tensor:
@@ -40,9 +41,9 @@ def paste_known(image: Tensor, measurement: Measurement, feather: int = 0) -> Te
             known pixel that has no known region around it is then left to the restoration. 0 pastes every one.
 
     Raises:
-        AdaptDiffuseError: a degradation that loses no pixel, or changes those that it keeps.
+        AdaptDiffuseError: a degradation that loses no pixel of any photo, or changes those that it keeps.
     """
-    if not keeps_pixels(image, measurement):
+    if not bool(keeps_pixels(image, measurement).any()):
         raise AdaptDiffuseError(
             "Known pixels can be kept only where the damage is missing pixels and nothing else: switch that off."
         )
@@ -60,9 +61,14 @@ def with_known(image: Tensor, measurement: Measurement, known_pixels: KnownPixel
         known_pixels: "keep" takes them wherever the damage only loses pixels, "restore" leaves the model's, "auto"
             keeps those of a photo with hardly any noise.
     """
-    quiet = float(noise_levels(measurement.degradation, len(image)).max()) <= QUIET
-    wanted = known_pixels == "keep" or (known_pixels == "auto" and quiet)
-    return paste_known(image, measurement, FEATHER) if wanted and keeps_pixels(image, measurement) else image
+    if known_pixels == "restore":
+        return image
+    wanted = keeps_pixels(image, measurement)
+    if known_pixels == "auto":
+        wanted = wanted & (noise_levels(measurement.degradation, len(image)) <= QUIET).to(wanted.device)
+    if not bool(wanted.any()):
+        return image
+    return torch.where(wanted[:, None, None, None], paste_known(image, measurement, FEATHER), image)
 
 
 def feathered(known: Tensor, width: int) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from adapt_diffuse.degradation import CameraBlur, Fading, FilmDamage, GaussianBlur, Marks, MissingPixels
+from adapt_diffuse.degradation.chain import for_each
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.finish import feathered, keeps_pixels, match_colours, paste_known, with_known
 from adapt_diffuse.measurement import Measurement
@@ -106,9 +107,12 @@ def test_single_known_pixels_are_not_pasted_by_a_feather() -> None:
 
 def test_only_lost_pixels_alone_can_be_kept() -> None:
     restored, photo = photos()
-    assert keeps_pixels(restored, Measurement.of(photo, holes()))
-    assert not keeps_pixels(restored, Measurement.of(photo, GaussianBlur(1.0)))
-    assert not keeps_pixels(restored, Measurement.of(photo, MissingPixels(torch.ones(1, 1, 9, 7))))
+    assert keeps_pixels(restored, Measurement.of(photo, holes())).tolist() == [True, True]
+    assert keeps_pixels(restored, Measurement.of(photo, GaussianBlur(1.0))).tolist() == [False, False]
+    assert keeps_pixels(restored, Measurement.of(photo, MissingPixels(torch.ones(1, 1, 9, 7)))).tolist() == [False] * 2
+    one_of_two = torch.cat([hole().mask.float(), torch.ones(1, 1, 24, 30)])
+    both = torch.rand(2, 3, 24, 30, generator=torch.Generator().manual_seed(0))
+    assert keeps_pixels(both, Measurement.of(both, MissingPixels(one_of_two))).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(("known_pixels", "noise_std", "kept"), [
@@ -122,3 +126,17 @@ def test_a_photos_own_pixels_stay_where_they_look_better(known_pixels: str, nois
     assert bool((made[:, :, 12, 14] == 0.5).all())
     blurred = Measurement.of(photo, GaussianBlur(1.0, noise_std))
     assert torch.equal(with_known(restored, blurred, known_pixels), restored)  # type: ignore[arg-type]
+
+
+def test_each_photo_of_a_batch_keeps_its_pixels_as_it_would_alone() -> None:
+    damages = [
+        MissingPixels(hole().mask.float(), 0.01),
+        MissingPixels(hole().mask.float(), 0.05),
+        MissingPixels(torch.ones(1, 1, 24, 30), 0.01),
+    ]
+    photo, restored = torch.ones(3, 3, 24, 30), torch.full((3, 3, 24, 30), 0.5)
+    together = with_known(restored, Measurement.of(photo, for_each(damages)))
+    for index, damage in enumerate(damages):
+        one = slice(index, index + 1)
+        assert torch.equal(together[one], with_known(restored[one], Measurement.of(photo[one], damage)))
+    assert [float(image[0, 0, 0]) for image in together] == [1, 0.5, 0.5]
