@@ -4,13 +4,13 @@
 set -euo pipefail
 test=$1 out=$2
 for task in gaussian-blur-varying gaussian-blur-fixed random-inpainting; do
-    python -m adapt_diffuse benchmark --task "$task" --methods damaged,ceiling,ae,flash-ldps --images "$test" \
+    python -m adapt_diffuse benchmark --task "$task" --methods damaged,ceiling,ae,flash-ldps,default --images "$test" \
         --out "$out/$task.json" --sheet "$out/sheet-$task.png"
     python -m adapt_diffuse benchmark --task "$task" --methods damaged,ceiling,ae,flash-ldps --images "$test" --limit 16 \
         --batch 16 --out "$out/$task-same.json" --sheet "$out/sheet-$task-same.png"
-    eta=() # tuned for the kind of damage; the strong blur has a better one of its own
-    [ "$task" = gaussian-blur-fixed ] && eta=(--eta 1.5)
+    eta= # tuned for the kind of damage; the strong blur has a better one of its own
+    [ "$task" = gaussian-blur-fixed ] && eta="--eta 1.5"
     python -m adapt_diffuse benchmark --task "$task" --methods ldps --images "$test" --limit 16 \
-        --batch 16 "${eta[@]}" --out "$out/$task-from-noise.json" --sheet "$out/sheet-$task-from-noise.png"
+        --batch 16 $eta --out "$out/$task-from-noise.json" --sheet "$out/sheet-$task-from-noise.png"
 done
 python -m benchmarks.samples --out "$out/samples.png"

@@ -4,8 +4,9 @@
 
 The starts: ``adaptive`` (sigma_hat as it is), ``times-0.5`` ... ``times-2`` (sigma_hat moved by a factor),
 ``shuffled`` (each photo gets another's sigma_hat), ``oracle`` (the true error of z_hat), and ``fixed-...``: one level
-for all photos, at which the mean number of steps is that of the adaptive start, and levels around it. ``gaussian`` is
-``oracle`` with an estimate whose error is as large and what the method takes it for, Gaussian and white.
+for all photos, at which the mean number of steps is that of the adaptive start, and levels around it. Two are
+``oracle`` with another estimate, whose error is as large: that of ``gaussian`` is what the method takes it for,
+Gaussian and white, that of ``coloured`` Gaussian with the spectrum of the true one.
 """
 
 from __future__ import annotations
@@ -70,6 +71,12 @@ def starts(
     return {"adaptive": sigma_hat, **moved, "shuffled": sigma_hat[order], "oracle": true_error, **fixed}
 
 
+def with_spectrum_of(error: Tensor, noise: Tensor) -> Tensor:
+    """``noise`` (B, C, h, w) with the amplitudes of ``error`` (B, C, h, w): as large at every frequency."""
+    phases = torch.fft.rfft2(noise)
+    return torch.fft.irfft2(phases / phases.abs() * torch.fft.rfft2(error).abs(), s=error.shape[-2:])
+
+
 def main() -> None:
     parser = parser_of(__doc__)
     add_encoder(parser)
@@ -84,14 +91,17 @@ def main() -> None:
     z0 = clean_latents(truth, prior)
     sigma_hat, true_error = found.sigma_hat, error_variance(found.z_hat, z0).sqrt().cpu()
     noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(args.seed)).to(z0)
-    white = z0 + over_image(true_error, z0) * noise
+    estimates = {
+        "gaussian": z0 + over_image(true_error, z0) * noise,
+        "coloured": z0 + with_spectrum_of(found.z_hat.to(z0) - z0, noise),
+    }
     rows = []
     settings = start_settings(args.method.removeprefix("flash-"))
     levels = starts(sigma_hat, true_error, prior.sigmas, args.seed, settings)
-    for name, sigmas in {**levels, "gaussian": true_error}.items():
+    for name, sigmas in {**levels, **dict.fromkeys(estimates, true_error)}.items():
         if args.only and name not in args.only:
             continue
-        overruled = Overruled(encoder, sigmas, white if name == "gaussian" else None)
+        overruled = Overruled(encoder, sigmas, estimates.get(name))
         row, _ = run_method(
             args.method, args.task, photos, prior, overruled, args.seed, MethodSettings(), batch=args.batch
         )

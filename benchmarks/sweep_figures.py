@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from adapt_diffuse.statistics import difference_interval
+from benchmarks.table import places, without
 from benchmarks.figures import COLOURS, DPI, GREY, METRICS, PANEL_INCHES, Row, interval
 
 SHOWN = ("psnr", "haarpsi")
@@ -88,12 +89,14 @@ def main() -> None:
     parser.add_argument("--starts", type=Path, help="file of benchmarks.starts")
     parser.add_argument("--robustness", type=Path, help="file of benchmarks.robustness")
     parser.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
+    parser.add_argument("--drop", type=places, default=[], help="places of photos to leave out: 6,8")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for name, draw in (("starts", starts), ("robustness", robustness)):
         if source := getattr(args, name):
             target = args.out / f"{name}.png"
-            draw(json.loads(source.read_text(encoding="utf-8"))).savefig(target, dpi=DPI)
+            rows = [without(row, args.drop) for row in json.loads(source.read_text(encoding="utf-8"))]
+            draw(rows).savefig(target, dpi=DPI)
             print(target)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from adapt_diffuse.statistics import Interval, difference_interval, mean_interval
+from benchmarks.cost import PASS_COST
 
 Row = dict[str, Any]
 
@@ -76,10 +77,19 @@ def _join(parts: list[Row]) -> Row:
 
 
 def without(row: Row, dropped: Sequence[int]) -> Row:
-    """A row without the photos at these places: its means of scores are those of the others, its cost stays."""
+    """A row without the photos at these places: its means are those of the others, its seconds and memory stay.
+
+    The passes of single photos are not recorded, their steps are: passes are in proportion to these, but for the one
+    that encodes a photo and the one that decodes it.
+    """
     photos = [photo for place, photo in enumerate(row["photos"]) if place not in dropped]
     means = {key: float(np.mean([photo[key] for photo in photos])) for key, _ in COMPARED if key in row}
-    return {**row, **means, "images": len(photos), "photos": photos}
+    fewer = {"images": len(photos), "photos": photos, **means}
+    if steps := sum(photo.get("steps", 0) for photo in row["photos"]) / len(row["photos"]):
+        ratio = sum(photo["steps"] for photo in photos) / len(photos) / steps
+        once = {key: 1.0 if key in ("encoder_passes", "decoder_forwards") else 0.0 for key in PASS_COST if key in row}
+        fewer |= {key: fixed + (row[key] - fixed) * ratio for key, fixed in once.items()}
+    return {**row, **fewer}
 
 
 def places(text: str) -> list[int]:

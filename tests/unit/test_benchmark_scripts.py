@@ -24,6 +24,7 @@ from benchmarks import (
     duplicates,
     estimate,
     frontier,
+    frontier_table,
     kinds,
     reconstructions,
     robustness,
@@ -67,37 +68,68 @@ def test_a_fixed_start_of_equal_cost_costs_the_same(solver):
 def test_every_start_has_a_row_and_its_own_severity(run):
     rows = run(starts, "--task", "gaussian-blur-varying")
     by_name = {row["start"]: row for row in rows}
-    assert len(by_name) == len(rows) == 3 + len(starts.FACTORS) + 3 + 1
+    assert len(by_name) == len(rows) == 3 + len(starts.FACTORS) + 3 + 2
     adaptive = [photo["sigma_hat"] for photo in by_name["adaptive"]["photos"]]
     for factor in starts.FACTORS:
         moved = [photo["sigma_hat"] for photo in by_name[f"times-{factor:g}"]["photos"]]
         assert moved == pytest.approx([factor * value for value in adaptive], rel=1e-6)
     assert sorted(photo["sigma_hat"] for photo in by_name["shuffled"]["photos"]) == pytest.approx(sorted(adaptive))
     oracle = [photo["sigma_hat"] for photo in by_name["oracle"]["photos"]]
-    assert [photo["sigma_hat"] for photo in by_name["gaussian"]["photos"]] == oracle
-    assert by_name["gaussian"]["psnr"] != by_name["oracle"]["psnr"]  # another estimate
+    for name in ("gaussian", "coloured"):
+        assert [photo["sigma_hat"] for photo in by_name[name]["photos"]] == oracle
+    assert len({by_name[name]["psnr"] for name in ("gaussian", "coloured", "oracle")}) == 3  # three estimates
     assert by_name["times-2"]["denoiser_forwards"] > by_name["times-0.5"]["denoiser_forwards"]
+
+
+def test_an_error_of_a_spectrum_is_as_large_and_as_smooth_but_another():
+    generator = torch.Generator().manual_seed(0)
+    error = torch.nn.functional.avg_pool2d(torch.randn(2, 4, 18, 13, generator=generator), 3, stride=1)
+    made = starts.with_spectrum_of(error, torch.randn(error.shape, generator=generator))
+    assert torch.allclose(torch.fft.rfft2(made).abs(), torch.fft.rfft2(error).abs(), atol=1e-4)
+    assert torch.allclose(made.square().sum((2, 3)), error.square().sum((2, 3)), rtol=1e-5)
+    assert abs(float(torch.corrcoef(torch.stack([made.flatten(), error.flatten()]))[0, 1])) < 0.3
 
 
 @pytest.mark.parametrize("task", ["gaussian-blur-varying", frontier.NONLINEAR])
 def test_the_frontier_has_a_point_for_every_method_and_density(run, tmp_path, task):
     methods = "ae,flash-ldps,flash-latino,flash-diffpir,latino"
-    found = run(frontier, "--task", task, "--methods", methods, "--time", "--picture", tmp_path / "frontier.png")
+    found = run(frontier, "--task", task, "--methods", methods)
     rows = {row["case"]: row for row in found["rows"]}
     assert list(rows) == [case.name for case in frontier.cases_for(task, methods.split(","))]
     assert ("flash-latino 3" in rows) == (task != frontier.NONLINEAR)
     assert rows["flash-diffpir 6"]["cost"] > rows["flash-diffpir 1"]["cost"] > rows["ae 0"]["cost"] > 0
     reference = rows[frontier.REFERENCE]
-    assert reference["psnr_difference"] == [0, 0, 0]
-    for row in rows.values():
-        mean, low, high = row["psnr_difference"]
-        assert mean == pytest.approx(row["psnr"] - reference["psnr"], abs=1e-9)
-        assert low <= mean <= high
     passes = {name: reference[name] for name in ("denoiser_forwards", "denoiser_backwards")}
     assert passes["denoiser_forwards"] == passes["denoiser_backwards"] > 20
-    parts = [part for part in frontier.times(found["rows"]) if part]
-    assert len(parts) == len(rows) - 1 and all(part.startswith("1/") for part in parts)
-    assert float(read_photo(tmp_path / "frontier.png").std()) > 0.02
+
+
+def point(case, psnr, steps, seconds=1.0):
+    method = case.split()[0]
+    made = row(method, psnr)
+    for photo, count in zip(made["photos"], steps, strict=True):
+        photo["steps"] = count
+    calls = sum(steps) / len(steps)
+    passes = {"denoiser_forwards": calls, "decoder_forwards": calls + 1, "encoder_passes": 1.0}
+    return {**made, **passes, "haarpsi": 0.5, "case": case, "seconds": seconds}
+
+
+def test_the_frontiers_table_leaves_photos_out_of_means_and_cost(tmp_path, monkeypatch, capsys):
+    points = [
+        point("ae 0", [20.0, 21.0, 30.0], [0, 0, 0], 1.0),
+        point("flash-ldps 0", [22.0, 22.5, 10.0], [50, 70, 600], 40.0),
+        point("flash-ldps 0 tiny", [21.0, 21.5, 9.0], [50, 70, 600], 20.0),
+    ]
+    file, picture = tmp_path / "rows.json", tmp_path / "frontier.png"
+    file.write_text(json.dumps({"task": points[0]["task"], "rows": points[::-1]}))
+    monkeypatch.setattr(sys, "argv", ["table", str(file), "--drop", "2", "--time", "--picture", str(picture)])
+    frontier_table.main()
+    _, _, estimate_line, reference, tiny = capsys.readouterr().out.strip().splitlines()
+    assert "| 0.0 | 1.1 | 20.50 |" in estimate_line and "| -1.75 [-2.00, -1.50] |" in estimate_line
+    assert estimate_line.endswith("| 1/40 |")
+    # 60 denoiser passes, 61 of the decoder, one of the encoder
+    assert f"| 60.0 | {60 + 61 * 0.6 + 0.5:.1f} | 22.25 |" in reference
+    assert tiny.startswith("|  | flash-ldps, tiny decoder | all levels |") and tiny.endswith("| 1/2 |")
+    assert float(read_photo(picture).std()) > 0.02
 
 
 def test_the_default_is_chosen_among_candidates_that_cost_what_they_do(run, capsys):
