@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from adapt_diffuse.statistics import difference_interval
-from benchmarks.table import places, without
 from benchmarks.figures import COLOURS, DPI, GREY, METRICS, PANEL_INCHES, Row, interval
+from benchmarks.table import places, without
 
 SHOWN = ("psnr", "haarpsi")
 # how a start's name begins -> colour, marker, and what stands in the legend
