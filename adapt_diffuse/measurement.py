@@ -63,7 +63,7 @@ class Measurement:
                 f"The photo is of an image of {width} x {height}, but what was restored has {image.shape[3]} x "
                 f"{image.shape[2]}: encode the photo at the image's size."
             )
-        return self.y - measured
+        return self.degradation.observed(self.y - measured)
 
     def count(self) -> Tensor:
         """The number of measured values, (B,) float64 on the CPU."""

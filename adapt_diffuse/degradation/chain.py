@@ -78,9 +78,11 @@ class Chain:
         return height, width
 
     def start_image(self, y: Tensor) -> Tensor:
+        image = y
         for part in reversed(self.parts):
-            y = part.start_image(y)
-        return y
+            image = part.start_image(image)
+        # what brings colours back, brings them to lost pixels, too
+        return self.observed(image) if image.shape == y.shape else image
 
 
 class LinearChain(Chain):

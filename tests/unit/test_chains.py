@@ -136,3 +136,14 @@ def test_an_image_that_is_too_small_for_its_photo_is_one_sentence():
     measurement = Measurement.of(photo((1, 3, 4, 6), 0), Downscale(2))
     with pytest.raises(AdaptDiffuseError, match="an image of 12 x 8, but what was restored has 6 x 4"):
         measurement.residual(photo((1, 3, 4, 6), 1))
+
+
+def test_what_was_lost_stays_lost_under_fading_that_lifts_black():
+    faded = parse_degradation("missing-pixels:drop=0.5|film-damage:scratches=0,dust=0,fade=0.5", 0.05)
+    image = photo((1, 3, 16, 14), 0)
+    lost = faded.observed(torch.ones_like(image)) == 0
+    measurement = Measurement.of(measure(image, faded, generators_for(0, 1)), faded)
+    assert bool(lost.any()) and float(measurement.residual(image)[lost].abs().max()) == 0
+    assert float(measurement.residual_ratio(image)) == pytest.approx(1, abs=4 / (2 * int((~lost).sum())) ** 0.5)
+    assert float((match_colours(image, measurement) - image).abs().max()) < 0.05
+    assert float(measurement.start_image()[lost].abs().max()) == 0
