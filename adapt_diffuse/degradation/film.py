@@ -88,8 +88,11 @@ class Fading(Dense, SameSize, Pixelwise):
         return Fading(gain, offset, gamma, self.noise_std)
 
     def start_image(self, y: Tensor) -> Tensor:
-        """``y`` with its colours brought back; grain is strengthened with them."""
-        return self.invert(y)
+        """``y`` with its colours brought back, on [0, 1]; grain is strengthened with them.
+
+        Below black a gamma above 1 is nearly flat, and its inverse would make grain in the shadows explode.
+        """
+        return self.invert(y).clamp(0, 1)
 
     def _planes(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if len(self.gain) not in (1, len(like)):
@@ -172,5 +175,5 @@ class FilmDamage(SameSize, Pixelwise):
         return FilmDamage(self.lost.select(indices), self.fading.select(indices), self.noise_std)
 
     def start_image(self, y: Tensor) -> Tensor:
-        """``y`` with its colours brought back; lost pixels stay black."""
-        return self.lost.observed(self.fading.invert(y))
+        """``y`` with its colours brought back, on [0, 1]; lost pixels stay black."""
+        return self.lost.observed(self.fading.start_image(y))

@@ -16,6 +16,8 @@ from adapt_diffuse.degradation import (
     LinearDegradation,
     Marks,
     MissingPixels,
+    Noise,
+    chain,
     measure,
     parse_degradation,
 )
@@ -64,6 +66,18 @@ def test_a_start_has_its_colours_back_and_its_scratches_black():
     image = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     start = film.start_image(measure(image, film, generators_for(0, 1)))
     assert float((start - mask * image).abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("gamma", [2.0, 3.0])
+def test_noise_in_the_shadows_of_a_start_stays_in_the_picture(gamma):
+    fading = Fading.of(0.3, 0.0, gamma)
+    image = torch.linspace(0, 1, 400, dtype=torch.float64).reshape(1, 1, 20, 20).expand(1, 3, -1, -1)
+    for damage in (FilmDamage(Marks(0, 0), fading, 0.05), chain(fading, Noise(0.05))):
+        y = measure(image, damage, generators_for(0, 1))
+        start = damage.start_image(y)
+        assert float(fading.invert(y).min()) < -1  # below black the curve is nearly flat
+        assert float(start.min()) >= 0 and float(start.max()) <= 1
+        assert float((start - image).square().mean().sqrt()) < 0.2
 
 
 # Marks
