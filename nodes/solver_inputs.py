@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy import guided_sampler
 from ..adapt_diffuse.measurement import Measurement
 from ..adapt_diffuse.solvers import Solver
-from .wires import DegradationIO, restorable_photo
+from .wires import DegradationIO, photo_indices, restorable_photo
 
 STEP_SIZE_TIP = (
     "Too small: the model paints what it likes. Too large: noise and coloured patterns, at last a broken picture. "
@@ -114,14 +113,10 @@ def sampler_of(
 
     The other arguments are what ``wires_in``, ``batch_input`` and ``decoder_inputs`` bring into a node.
     """
-    indices = (latent or {}).get("batch_index")
     with torch.inference_mode(False):
         measurement = Measurement.of(restorable_photo(image, degradation, vae.device), degradation)
-        if indices is not None and len(measurement.y) > 1:
-            if max(indices) >= len(measurement.y):
-                raise AdaptDiffuseError(
-                    f"The latent belongs to photo {max(indices) + 1} of a batch, but the solver's image has only "
-                    f"{len(measurement.y)}: connect the photos that went into Encode Severity."
-                )
-            measurement = measurement.select(torch.tensor(indices))
-    return io.NodeOutput(guided_sampler(solver, measurement, vae, indices, guidance_vae, tile))
+        photos = photo_indices(latent, len(measurement.y)) if latent is not None else None
+        if photos is not None:
+            measurement = measurement.select(torch.tensor(photos))
+    numbers = (latent or {}).get("batch_index")  # of the noise
+    return io.NodeOutput(guided_sampler(solver, measurement, vae, numbers, guidance_vae, tile))

@@ -20,6 +20,23 @@ SeverityEncoderIO = io.Custom("SEVERITY_ENCODER")
 SeverityIO = io.Custom("SEVERITY")
 
 
+class PhotoIndex(int):
+    """The number of a latent in the host's ``batch_index``, by which its noise is drawn, and the photo it is of.
+
+    Repeat Latent Batch adds to these numbers, so that every repeat has noise of its own; the photo stays.
+    """
+
+    photo: int
+
+    def __new__(cls, noise: int, photo: int | None = None) -> PhotoIndex:
+        index = super().__new__(cls, noise)
+        index.photo = noise if photo is None else photo
+        return index
+
+    def __add__(self, other: int) -> PhotoIndex:
+        return PhotoIndex(int(self) + other, self.photo)
+
+
 @dataclass(frozen=True)
 class HostSeverity:
     """The SEVERITY of the wire.
@@ -40,7 +57,9 @@ class HostSeverity:
 
     def start(self, samples: Tensor, run: list[int] | None) -> dict[str, Any]:
         """The LATENT of raw ``samples`` made of the images ``run`` of the batch; None is all of them."""
-        indices = self.indices if run is None else [self.indices[i] for i in run] if self.indices else run
+        indices = self.indices or (list(range(len(self.latent))) if len(self.latent) > 1 else None)
+        if run is not None and indices is not None:
+            indices = [indices[i] for i in run]
         latent = latent_of(samples, self.photo_size, indices)
         if self.noise_mask is not None:
             latent["noise_mask"] = self.noise_mask if run is None or len(self.noise_mask) == 1 else self.noise_mask[run]
@@ -94,8 +113,30 @@ def latent_of(samples: Tensor, photo_size: tuple[int, int] | None, indices: list
     if photo_size is not None:
         latent[PHOTO_SIZE] = photo_size
     if indices is not None:
-        latent["batch_index"] = indices
+        latent["batch_index"] = [index if isinstance(index, PhotoIndex) else PhotoIndex(index) for index in indices]
     return latent
+
+
+def photo_indices(latent: dict[str, Any], count: int) -> list[int] | None:
+    """Which of ``count`` photos the images of a LATENT are of; None where each has its own, or there is one photo.
+
+    Latents that do not say so, as those of the stock VAE Encode, are of the photos in order, over and over.
+
+    Raises:
+        AdaptDiffuseError: a photo that is not there, or no latent of single images.
+    """
+    indices, length = latent.get("batch_index"), len(samples_of(latent))
+    if count == 1:
+        return None
+    if indices is None:
+        return [i % count for i in range(length)] if length > count and length % count == 0 else None
+    photos = [getattr(index, "photo", int(index)) for index in indices]
+    if max(photos) >= count:
+        raise AdaptDiffuseError(
+            f"The latent belongs to photo {max(photos) + 1} of a batch, but the image here has only {count}: connect "
+            "the photos that went into Encode Severity."
+        )
+    return photos
 
 
 def samples_of(latent: dict[str, Any]) -> Tensor:

@@ -205,7 +205,7 @@ def run(
         highest = float(prior.sigmas[-1])
         levels = levels.clamp(max=highest / (1 + highest))  # pure noise, t = 1, has no finite ratio
         x, levels = x / (1 - over_image(levels[:1], x)), levels / (1 - levels)
-    generators = step_generators(seed, indices or range(len(x)), x)
+    generators = step_generators(seed, noise_numbers(indices, len(x)), x)
     located = WatchedMeasurement(measurement.y.to(x), measurement.degradation)
     with steps_told(callback, len(levels) - 1, disable) as stepped:
         z = solve(solver, prior, located, x, [levels] * len(x), generators, stepped)
@@ -295,6 +295,13 @@ def step_generators(seed: int | None, indices: Sequence[int], like: Tensor) -> l
     for generator in made:
         torch.randn(like.shape[1:], generator=generator)
     return made
+
+
+def noise_numbers(indices: Sequence[int] | None, count: int) -> list[int]:
+    """The numbers of ``count`` latents: ``indices``, continued as Repeat Latent Batch does, or 0, 1, ... without them."""
+    numbers = list(indices or range(count))
+    offset = max(numbers) - min(numbers) + 1
+    return [numbers[i % len(numbers)] + i // len(numbers) * offset for i in range(count)]
 
 
 def host_codec(vae: Any) -> Calls:
