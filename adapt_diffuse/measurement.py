@@ -32,14 +32,19 @@ class Measurement:
         """The measurement that ``photo`` is, checked.
 
         Raises:
-            AdaptDiffuseError: an empty batch, or a pixel that is observed and not finite.
+            AdaptDiffuseError: an empty batch, a pixel that is observed and not finite, a photo of which nothing is
+                observed, or a degradation of fewer photos.
         """
         if photo.ndim != 4 or 0 in photo.shape:
             raise AdaptDiffuseError(f"The photo has no pixels: its shape is {tuple(photo.shape)}.")
         y = degradation.observed(photo.detach())
         if not bool(torch.isfinite(y).all()):
             raise AdaptDiffuseError("The photo has pixels that are NaN or infinite; repair it before restoring.")
-        return cls(y, degradation)
+        degradation.select(torch.arange(len(y)))  # which tells where there are numbers for fewer photos
+        made = cls(y, degradation)
+        if not bool((made.count() > 0).all()):
+            raise AdaptDiffuseError("Every pixel of a photo is lost: nothing is left to restore it from.")
+        return made
 
     @property
     def image_size(self) -> tuple[int, int]:
