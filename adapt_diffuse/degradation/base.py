@@ -183,8 +183,19 @@ def in_float(image: Tensor) -> Tensor:
 
 
 def per_image(values: Tensor, indices: Tensor) -> Tensor:
-    """The rows ``indices`` of an operator's parameter, which is shared by the batch when it has one row."""
-    return values if len(values) == 1 else values[indices.to(values.device)]
+    """The rows ``indices`` of an operator's parameter, which is shared by the batch when it has one row.
+
+    Raises:
+        AdaptDiffuseError: an index beyond the last row.
+    """
+    if len(values) == 1:
+        return values
+    asked = 1 + max(indices.tolist(), default=0)
+    if asked > len(values):
+        raise AdaptDiffuseError(
+            f"The degradation has numbers for {len(values)} photos, and there are {asked}: give one, or one per photo."
+        )
+    return values[indices.to(values.device)]
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:

@@ -118,6 +118,9 @@ class PerImage:
         return torch.cat([one.count(part) for one, part in self._pairs(y)])
 
     def select(self, indices: Tensor) -> PerImage:
+        asked = 1 + max(indices.tolist(), default=0)
+        if asked > len(self.degradations):
+            raise self._miscounted(asked)
         chosen = for_each([self.degradations[int(index)] for index in indices])
         noise_std = self.noise_std
         chosen.noise_std = per_image(noise_std, indices) if isinstance(noise_std, Tensor) else noise_std
@@ -131,10 +134,13 @@ class PerImage:
 
     def _pairs(self, image: Tensor) -> list[tuple[Degradation, Tensor]]:
         if len(self.degradations) != len(image):
-            raise AdaptDiffuseError(
-                f"There are {len(self.degradations)} degradations for {len(image)} photos: give one per photo."
-            )
+            raise self._miscounted(len(image))
         return list(zip(self.degradations, image.split(1), strict=True))
+
+    def _miscounted(self, photos: int) -> AdaptDiffuseError:
+        return AdaptDiffuseError(
+            f"There are {len(self.degradations)} degradations for {photos} photos: give one per photo."
+        )
 
 
 class LinearPerImage(PerImage):

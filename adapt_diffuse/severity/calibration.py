@@ -77,10 +77,12 @@ def calibrate(
         seed: of the noise.
 
     Raises:
-        AdaptDiffuseError: no photos, photos that do not fit a mask, or encodings that are not finite.
+        AdaptDiffuseError: no photos, photos that do not fit a mask, a degradation of fewer photos than ``count``, or
+            encodings that are not finite.
     """
     if photos.ndim != 4 or 0 in photos.shape:
         raise AdaptDiffuseError("Calibrating the severity needs at least one undamaged photo.")
+    degradation.select(torch.arange(count))  # which tells where there are numbers for fewer photos
     pairs: list[tuple[float, float]] = []
     for index, photo in enumerate(photos.split(1)):
         truth = encode(pad_to_multiple(photo, multiple))

@@ -16,17 +16,22 @@ from adapt_diffuse.degradation import (
     Downscale,
     GaussianBlur,
     Jpeg,
+    KernelBlur,
     LowResolution,
     MissingBox,
     MissingPixels,
+    Noise,
     RandomMissingPixels,
     ScalableMask,
+    chain,
+    for_each,
     randn,
 )
 from adapt_diffuse.degradation.families import MissingPixelsFamily
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for, restore
+from adapt_diffuse.severity.calibration import calibrate
 from tests.models import drawn_photo
 
 seeds = st.integers(0, 2**32 - 1)
@@ -256,3 +261,34 @@ def test_a_mask_keeps_what_is_above_a_half():
     mask = torch.tensor([0.0, 0.4, 0.5, 0.6, 1.0]).reshape(1, 1, 1, 5)
     assert MissingPixels(mask).observed(torch.ones(1, 1, 1, 5)).flatten().tolist() == [0, 0, 0, 1, 1]
     assert MissingPixels(mask > 0.5).count(torch.ones(1, 3, 1, 5)).tolist() == [6]
+
+
+def test_a_photo_that_is_lost_whole_is_one_sentence():
+    kept = torch.ones(1, 1, 4, 4)
+    kept[..., :2] = 0
+    nothing = chain(MissingPixels(kept), MissingPixels(1 - kept, 0.05))
+    with pytest.raises(AdaptDiffuseError, match="Every pixel of a photo is lost"):
+        Measurement.of(torch.ones(1, 3, 4, 4), nothing)
+    one_of_two = chain(MissingPixels(kept), MissingPixels(torch.cat([kept, 1 - kept])))
+    with pytest.raises(AdaptDiffuseError, match="Every pixel of a photo is lost"):
+        Measurement.of(torch.ones(2, 3, 4, 4), one_of_two)
+
+
+@pytest.mark.parametrize(
+    "degradation",
+    [
+        KernelBlur(torch.ones(2, 3, 3)),
+        GaussianBlur(torch.tensor([1.0, 2.0])),
+        chain(GaussianBlur(torch.tensor([1.0, 2.0])), Noise(0.1)),
+    ],
+)
+def test_numbers_for_fewer_photos_than_there_are_is_one_sentence(degradation):
+    for use in (
+        lambda: Measurement.of(torch.ones(3, 3, 8, 8), degradation),
+        lambda: calibrate(torch.ones(3, 3, 8, 8), degradation, lambda image: image, count=3),
+        lambda: degradation.select(torch.tensor([0, 2])),
+    ):
+        with pytest.raises(AdaptDiffuseError, match="numbers for 2 photos, and there are 3: give one, or one per"):
+            use()
+    with pytest.raises(AdaptDiffuseError, match="2 degradations for 3 photos"):
+        for_each([Noise(0.1), Noise(0.2)]).select(torch.tensor([0, 2]))
