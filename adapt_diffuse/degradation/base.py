@@ -104,6 +104,9 @@ def randn(shape: Sequence[int], like: Tensor, generators: Generators) -> Tensor:
 
     Drawn on the CPU in float32, so that a seed gives the same noise on every device and in every dtype. With a
     generator per image, image i of a batch gets the noise that it would get alone.
+
+    Raises:
+        AdaptDiffuseError: generators for another number of images.
     """
     return _draw(torch.randn, shape, generators, torch.float32).to(like)
 
@@ -116,7 +119,14 @@ def rand(shape: Sequence[int], generators: Generators, dtype: torch.dtype = torc
 def _draw(draw: Callable[..., Tensor], shape: Sequence[int], generators: Generators, dtype: torch.dtype) -> Tensor:
     if isinstance(generators, torch.Generator):
         return draw(tuple(shape), generator=generators, dtype=dtype)
+    check_generators(generators, shape[0])
     return torch.stack([draw(tuple(shape[1:]), generator=generator, dtype=dtype) for generator in generators])
+
+
+def check_generators(generators: Sequence[torch.Generator], count: int) -> None:
+    """Raise AdaptDiffuseError unless there is a generator for each of ``count`` photos."""
+    if len(generators) != count:
+        raise AdaptDiffuseError(f"There are {len(generators)} generators for {count} photos: give one per photo.")
 
 
 def measure(image: Tensor, degradation: Degradation, generators: Generators) -> Tensor:

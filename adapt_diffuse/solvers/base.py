@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..degradation import randn
+from ..degradation.base import check_generators
 from ..errors import AdaptDiffuseError
 from ..guidance import Through, data_gradient, size_factor
 from ..measurement import Measurement
@@ -129,8 +130,9 @@ def solve(
         The clean latents (B, C, h, w).
 
     Raises:
-        AdaptDiffuseError: latents that are not finite.
+        AdaptDiffuseError: latents that are not finite, or generators for another number of images.
     """
+    check_generators(generators, len(x))
     # on the CPU: not every GPU has float64, and reading a level never waits for one
     table, lengths = align([schedule.cpu().double() for schedule in schedules])
     steps = table.shape[1] - 1

@@ -170,3 +170,9 @@ def test_a_name_that_cannot_be_is_one_sentence(text, sentence):
         parse_degradation(text, 0.05)
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_generators_for_another_number_of_photos_are_refused(count):
+    with pytest.raises(AdaptDiffuseError, match=f"{count} generators for 3 photos: give one per photo"):
+        measure(torch.zeros(3, 3, 4, 4), Noise(0.1), generators_for(0, count))

@@ -262,3 +262,10 @@ def test_generators_follow_from_seed_and_place():
 
     assert draws(generators_for(5, 3))[1:] == draws(generators_for(6, 2))
     assert len({tuple(values) for values in draws(generators_for(2**63 - 1, 2))}) == 2  # no overflow
+
+
+@pytest.mark.parametrize("start", [FEW, StartSettings(steps=4, inversion=True)])
+def test_too_few_generators_are_refused(prior, encoder, start):
+    for known in (encoder, None):
+        with pytest.raises(AdaptDiffuseError, match="1 generators for 2 photos: give one per photo"):
+            restore(photos(), GaussianBlur(1.0, 0.05), prior, SOLVER, generators_for(0, 1), known, start)
