@@ -20,13 +20,16 @@ def unsaid_noise(measurement: Measurement) -> list[float]:
     Photos with lost pixels, and tiny ones, are not judged.
     """
     y = measurement.y
-    said = noise_levels(measurement.degradation, len(y)).tolist()
-    if min(y.shape[2:]) < ENOUGH or bool((measurement.degradation.observed(torch.ones_like(y)) <= 0).any()):
-        return [0.0] * len(y)
+    noise = torch.zeros(len(y), dtype=torch.float64)
+    whole = (measurement.degradation.observed(torch.ones_like(y)) > 0).flatten(1).all(1)
+    if min(y.shape[2:]) < ENOUGH or not bool(whole.any()):
+        return noise.tolist()
+    said = noise_levels(measurement.degradation, len(y))[whole.cpu()]
     top, left = (max(side - LOOK, 0) // 2 for side in y.shape[2:])
-    middle = y[:, :, top : top + LOOK, left : left + LOOK]
-    seen = estimate_damage(middle.clamp(0, 1).cpu().float(), _estimator()).damage.noise_std.tolist()
-    return [found if found > MORE * told + LEAST else 0.0 for found, told in zip(seen, said, strict=True)]
+    middle = y[whole, :, top : top + LOOK, left : left + LOOK]
+    seen = estimate_damage(middle.clamp(0, 1).cpu().float(), _estimator()).damage.noise_std.double().cpu()
+    noise[whole.cpu()] = torch.where(seen > MORE * said + LEAST, seen, 0)
+    return noise.tolist()
 
 
 @cache

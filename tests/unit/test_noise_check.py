@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from adapt_diffuse.commands.demo import demo_photo
-from adapt_diffuse.degradation import Degradation, GaussianBlur, Jpeg, Noise, RandomMissingPixels, measure
+from adapt_diffuse.degradation import (
+    Degradation,
+    GaussianBlur,
+    Jpeg,
+    MissingBox,
+    Noise,
+    RandomMissingPixels,
+    for_each,
+    measure,
+)
 from adapt_diffuse.estimate.checkpoint import BUNDLED
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.noise_check import unsaid_noise
@@ -38,3 +47,10 @@ def test_nothing_is_told_where_enough_was_said() -> None:
 def test_photos_with_holes_and_tiny_ones_are_not_judged() -> None:
     assert told(RandomMissingPixels(0.5, 0, 0.05), RandomMissingPixels(0.5, 0, 0.0)) == 0
     assert unsaid_noise(Measurement.of(torch.rand(2, 3, 20, 90, generator=torch.Generator()), Noise(0.0))) == [0, 0]
+
+
+def test_a_photo_with_holes_does_not_silence_the_others() -> None:
+    noisy = measure(demo_photo(), Noise(0.05), generators_for(0, 1)).clamp(0, 1)
+    said = for_each([MissingBox(9, 9, 30, 30), Noise(0.0), Noise(0.05)])
+    found = unsaid_noise(Measurement.of(noisy.repeat(3, 1, 1, 1), said))
+    assert found[0] == found[2] == 0 and found[1] == pytest.approx(0.05, rel=0.15)
