@@ -98,14 +98,19 @@ class LinearChain(Chain):
 class PerImage:
     """A degradation of its own for each photo of a batch; make it with ``for_each``, which knows whether it is linear.
 
-    All keep the photo's size.
-
     Args:
         degradations: B of them, each for a single photo.
+
+    Raises:
+        AdaptDiffuseError: some make the photo smaller than others.
     """
 
     def __init__(self, degradations: Sequence[Degradation]):
         self.degradations = tuple(degradations)
+        if len({one.image_size(1, 1) for one in self.degradations}) > 1:
+            raise AdaptDiffuseError(
+                "The photos of a batch cannot be made smaller by different factors: give them one by one."
+            )
         self.noise_std: float | Tensor = torch.cat([noise_levels(one, 1) for one in self.degradations])
 
     def __call__(self, image: Tensor) -> Tensor:

@@ -147,3 +147,9 @@ def test_what_was_lost_stays_lost_under_fading_that_lifts_black():
     assert float(measurement.residual_ratio(image)) == pytest.approx(1, abs=4 / (2 * int((~lost).sum())) ** 0.5)
     assert float((match_colours(image, measurement) - image).abs().max()) < 0.05
     assert float(measurement.start_image()[lost].abs().max()) == 0
+
+
+def test_photos_that_do_not_share_a_size_are_one_sentence():
+    with pytest.raises(AdaptDiffuseError, match="made smaller by different factors"):
+        for_each([Downscale(2), GaussianBlur(1.0)])
+    assert for_each([Downscale(2), Downscale(2)])(photo((2, 3, 8, 6), 0)).shape == (2, 3, 4, 3)
