@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ class PhotoCrops:
         AdaptDiffuseError: no photo could be read.
     """
 
-    def __init__(self, paths: Sequence[Path], size: int, max_side: int = 768):
+    def __init__(self, paths: Iterable[Path], size: int, max_side: int = 768):
         self.size = size
         self.photos: list[Tensor] = []
         self.unreadable = 0
@@ -44,7 +44,7 @@ class PhotoCrops:
                 named.update(f"{path.name}\n{path.stat().st_size}\n".encode())
         self.digest = named.hexdigest()
         if not self.photos:
-            raise AdaptDiffuseError(f"None of the {len(paths)} photos could be read.")
+            raise AdaptDiffuseError(f"None of the {self.unreadable} photos could be read.")
 
     def __len__(self) -> int:
         return len(self.photos)

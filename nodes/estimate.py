@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 import torch
 from comfy_api.latest import io, ui
 
-from ..adapt_diffuse.estimate import cautious, describe_estimate, estimate_damage, load_estimator
+from ..adapt_diffuse.estimate import Damage, Estimate, cautious, describe_estimate, estimate_damage, load_estimator
 from ..adapt_diffuse.estimate.damage import NO_JPEG
+from ..adapt_diffuse.hosts.comfy_progress import photo_by_photo
 from .wires import CATEGORY, DegradationIO, photo_of
+
+Batch = TypeVar("Batch", Damage, Estimate)
 
 
 class EstimateDegradation(io.ComfyNode):
@@ -68,19 +73,35 @@ class EstimateDegradation(io.ComfyNode):
         cls, image: torch.Tensor, blur: bool = True, low_resolution: bool = True, jpeg: bool = True
     ) -> io.NodeOutput:
         with torch.inference_mode(False):
-            photo = photo_of(image)
-            estimate = estimate_damage(photo, load_estimator())
-            damage = estimate.damage
-            none = torch.zeros_like(damage.std)
-            if not blur:
-                damage = replace(damage, std=none, length=none)
-            if not low_resolution:
-                damage = replace(damage, factor=none + 1)
-            if not jpeg:
-                damage = replace(damage, quality=none + NO_JPEG)
-            estimate = replace(estimate, damage=damage)
+            estimator, estimates, damages = load_estimator(), [], []
+            for photo in photo_by_photo(photo_of(image).split(1)):
+                found = estimate_damage(photo, estimator)
+                estimates.append(replace(found, damage=without(found.damage, blur, low_resolution, jpeg)))
+                damages.append(cautious(estimates[-1], photo))
+            estimate = joined(estimates)
             lines = [describe_estimate(estimate, index) for index in range(len(estimate))]
             numbered = [f"photo {number}: {line}" for number, line in enumerate(lines, 1)]
             report = "\n".join(numbered if len(lines) > 1 else lines)
-            careful = cautious(estimate, photo).degradation()
+            careful = joined(damages).degradation()
             return io.NodeOutput(careful, report, estimate.degradation(), ui=ui.PreviewText(report))
+
+
+def without(damage: Damage, blur: bool, low_resolution: bool, jpeg: bool) -> Damage:
+    """The damage without the kinds that are switched off."""
+    none = torch.zeros_like(damage.std)
+    if not blur:
+        damage = replace(damage, std=none, length=none)
+    if not low_resolution:
+        damage = replace(damage, factor=none + 1)
+    if not jpeg:
+        damage = replace(damage, quality=none + NO_JPEG)
+    return damage
+
+
+def joined(each: Sequence[Batch]) -> Batch:
+    """One Damage or Estimate of several."""
+    joint: dict[str, Any] = {}
+    for field in fields(each[0]):
+        values = [getattr(one, field.name) for one in each]
+        joint[field.name] = joined(values) if field.name == "damage" else torch.cat(values)
+    return replace(each[0], **joint)

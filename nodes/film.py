@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..adapt_diffuse.degradation import Fading, FilmDamage, Marks, MissingPixels
+from ..adapt_diffuse.hosts.comfy_progress import photo_by_photo
 from ..adapt_diffuse.scratches import find_scratches
 from .degradation import noise_input
 from .wires import CATEGORY, DegradationIO, image_of, photo_of
@@ -124,7 +125,7 @@ class FindScratches(io.ComfyNode):
     @classmethod
     def execute(cls, image: torch.Tensor, sensitivity: float, width: int) -> io.NodeOutput:
         photo = photo_of(image)
-        mask = find_scratches(photo, sensitivity, width)
+        mask = torch.cat([find_scratches(one, sensitivity, width) for one in photo_by_photo(photo.split(1))])
         colour = torch.tensor(MARKED, device=photo.device).reshape(1, 3, 1, 1)
         shown = photo + STRENGTH * mask * (colour - photo)
         return io.NodeOutput(image_of(mask)[..., 0], ui=ui.PreviewImage(image_of(shown.clamp(0, 1)), cls=cls))

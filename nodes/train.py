@@ -11,6 +11,7 @@ from comfy_api.latest import io, ui
 
 from ..adapt_diffuse.degradation.families import FAMILIES, parse_family
 from ..adapt_diffuse.errors import AdaptDiffuseError
+from ..adapt_diffuse.hosts.comfy_progress import photo_by_photo
 from ..adapt_diffuse.hosts.comfy_training import say_in_node, train_refiner
 from ..adapt_diffuse.images import find_photos
 from ..adapt_diffuse.photo_crops import PhotoCrops, held_out
@@ -131,8 +132,8 @@ class TrainSeverityEncoder(io.ComfyNode):
         say = say_in_node(getattr(cls.hidden, "unique_id", None))
         say("reading the photos")
         paths, validation = held_out(photos_in(photo_folder(folder, path)))
-        train = PhotoCrops(paths, size)
-        judged = PhotoCrops(validation[:MAX_VALIDATION], size).centres()
+        train = PhotoCrops(photo_by_photo(paths), size)
+        judged = PhotoCrops(photo_by_photo(validation[:MAX_VALIDATION]), size).centres()
         encoder, curve = train_refiner(
             vae, model, damage, train, judged, settings, out, overwrite, training_picture, say
         )

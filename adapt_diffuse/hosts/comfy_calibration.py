@@ -14,6 +14,8 @@ from ..severity import Encode, Severity
 from ..severity.calibration import Calibration, calibrate, encodings
 from .comfy_encoder import host_latent_space, raw_encode
 
+ENCODINGS = 2  # of every photo whose severity is predicted
+
 
 class HostCalibration:
     """What flows where a ``HostSeverityEncoder`` does, measured by the host's VAE instead of trained."""
@@ -47,10 +49,13 @@ class HostCalibration:
 
     def predict(self, photo: Tensor, vae: Any, multiple: int = 1) -> Severity:
         """The severity of (B, 3, H, W) on [0, 1], at the image's size; see ``Calibration.predict``."""
+        encode = watched(scaled_encode(vae, self.space), ENCODINGS * len(photo))
+
+        def one_by_one(image: Tensor) -> Tensor:
+            return torch.cat([encode(one) for one in image.split(1)])
+
         with torch.inference_mode():
-            return self.calibration.predict(
-                photo, math.lcm(self.space.factor, multiple), scaled_encode(vae, self.space)
-            )
+            return self.calibration.predict(photo, math.lcm(self.space.factor, multiple), one_by_one)
 
 
 def scaled_encode(vae: Any, space: LatentSpace) -> Encode:

@@ -14,6 +14,7 @@ from ..latent_space import PATTERN_SIZE, LatentSpace, test_pattern
 from ..severity import Severity, load_severity_encoder
 from ..severity.checkpoint import AnySeverityEncoder
 from .comfy_model import HostAutoencoder
+from .comfy_progress import photo_by_photo
 
 NUMBERS_PER_PIXEL = 800  # that the encoder keeps alive at once; generous
 
@@ -50,16 +51,23 @@ class HostSeverityEncoder:
         Args:
             vae: the host's, of the encoder's latent space; a refiner lets it encode the photo.
             multiple: pixels whose multiples the sides are padded to, besides those of the VAE's factor.
+
+        Raises:
+            InterruptProcessingException: the user's Cancel, between two photos.
         """
         encode = raw_encode(vae)
 
         def encode_and_return(image: Tensor) -> Tensor:
             latent = self.space.from_raw(encode(image))
-            self._load(photo)  # for the VAE, the host may have moved it away
+            self._load(image)  # for the VAE, the host may have moved it away
             return latent
 
-        self._load(photo)
-        return self.encoder.predict(photo, multiple, encode_and_return)
+        each = []
+        for one in photo_by_photo(photo.split(1)):
+            self._load(one)
+            each.append(self.encoder.predict(one, multiple, encode_and_return))
+        z_hat, sigma_hat = torch.cat([one.z_hat for one in each]), torch.cat([one.sigma_hat for one in each])
+        return Severity(z_hat, sigma_hat, each[0].photo_size)
 
     def _load(self, photo: Tensor) -> None:
         import comfy.model_management
