@@ -298,7 +298,7 @@ def step_generators(seed: int | None, indices: Sequence[int], like: Tensor) -> l
 
 
 def noise_numbers(indices: Sequence[int] | None, count: int) -> list[int]:
-    """The numbers of ``count`` latents: ``indices``, continued as Repeat Latent Batch does, or 0, 1, ... without them."""
+    """The numbers of ``count`` latents: ``indices``, or 0, 1, ..., continued as Repeat Latent Batch does."""
     numbers = list(indices or range(count))
     offset = max(numbers) - min(numbers) + 1
     return [numbers[i % len(numbers)] + i // len(numbers) * offset for i in range(count)]
