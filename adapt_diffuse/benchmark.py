@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from .defaults import make_solver, start_settings
 from .degradation import Degradation, measure
 from .degradation.families import CameraBlurFamily, Family, GaussianBlurFamily, MissingPixelsFamily
 from .errors import AdaptDiffuseError
+from .finish import finished
 from .guidance import Through
 from .hosts.diffusers import DiffusersPrior
 from .image_models import ImageModel
@@ -93,6 +94,8 @@ class MethodSettings:
         pixel_prior: a diffusion model of pixels, for "dps".
         image_model: a restoration network, for "swinir".
         through: what gradients pass; None is the denoiser, as published, and for "default" the decoder.
+        detail: of the photo's own detail, what is put back in the end, see ``with_detail``; None is 1 for "default",
+            which is what the tool does, and 0 for every other method.
     """
 
     eta: float | None = None
@@ -101,6 +104,7 @@ class MethodSettings:
     pixel_prior: DiffusersPrior | None = None
     image_model: ImageModel | None = None
     through: Through | None = None
+    detail: float | None = None
 
 
 def check_method(method: str, settings: MethodSettings, has_encoder: bool) -> None:
@@ -149,18 +153,29 @@ def run_method(
         through: Through = settings.through or ("decoder" if name == "default" else "denoiser")
         solver = make_solver(name, photos.degradation, flash, settings.eta, settings.gamma, through)
         start = settings.start(name, photos.degradation)
+    detail = settings.detail if settings.detail is not None else float(method == "default")
     generators = generators_for(seed + NOISE_SEED, len(photos.truth))
     results = []
     for indices in torch.arange(len(photos.truth)).split(batch):
         part = photos.select(indices)
         if method in WITHOUT_DIFFUSION and method != "ae":
-            results.append(_without_diffusion(method, part, prior, settings.image_model))
+            results.append(_touched_up(_without_diffusion(method, part, prior, settings.image_model), part, detail))
             continue
         chosen = [generators[int(index)] for index in indices]
         model = settings.pixel_prior if method == "dps" and settings.pixel_prior else prior
         use = encoder if flash else None
-        results.append(restore(part.y, part.degradation, model, solver, chosen, use, start, callback))
+        result = restore(part.y, part.degradation, model, solver, chosen, use, start, callback)
+        results.append(_touched_up(result, part, detail))
     return _row(task, method, results, photos), torch.cat([result.image for result in results])
+
+
+def _touched_up(result: Restoration, photos: Damaged, detail: float) -> Restoration:
+    """With the photos' own detail; the residual stays that of the solver."""
+    if not detail:
+        return result
+    begin = time.monotonic()
+    image = finished(result.image, Measurement.of(photos.y, photos.degradation), detail)
+    return replace(result, image=image, seconds=result.seconds + time.monotonic() - begin)
 
 
 def _without_diffusion(

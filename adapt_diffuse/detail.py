@@ -28,6 +28,7 @@ PROBE_SEED = 8_000_009
 TOLERANCE, ITERATIONS = 1e-3, 60
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def with_detail(image: Tensor, measurement: Measurement, strength: float = 1.0) -> Tensor:
     """The restored ``image`` with what its photo tells of the detail that it lacks.
@@ -47,8 +48,8 @@ def with_detail(image: Tensor, measurement: Measurement, strength: float = 1.0) 
     if not strength:
         return image
     if isinstance(degradation, PerImage) and not isinstance(degradation, LinearDegradation):
-        indices = torch.arange(len(image)).split(1)
-        return torch.cat([with_detail(image[one], measurement.select(one), strength) for one in indices])
+        photos = zip(image.split(1), measurement.y.split(1), degradation.degradations, strict=True)
+        return torch.cat([with_detail(part, Measurement(y, one), strength) for part, y, one in photos])
     smooth = without_jpeg(degradation)
     operator = smooth if isinstance(smooth, LinearDegradation) else Tangent(smooth, image)
     undone = smooth(image)

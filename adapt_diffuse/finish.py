@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .degradation import noise_levels
+from .detail import with_detail
 from .errors import AdaptDiffuseError
 from .measurement import Measurement
 
@@ -17,6 +18,19 @@ QUIET = 0.02  # noise_std up to which a photo's own pixels look better than rest
 FEATHER = 6  # pixels over which they go over into the restored hole
 GREY_LEVEL = 1 / 255
 SECANTS, SLOPES = 6, (0.2, 5.0)  # of the mean of a damaged photo over that of the photo
+
+
+def finished(
+    image: Tensor, measurement: Measurement, detail: float = 1.0, known_pixels: KnownPixels = "auto"
+) -> Tensor:
+    """The restored ``image`` (B, 3, H, W) as the command line and the nodes give it back: on [0, 1].
+
+    Args:
+        detail: see ``with_detail``.
+        known_pixels: see ``with_known``.
+    """
+    detailed = match_grey(with_detail(image, measurement, detail), measurement)
+    return with_known(detailed, measurement, known_pixels).clamp(0, 1)
 
 
 def known_pixels(measurement: Measurement) -> Tensor:

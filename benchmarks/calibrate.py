@@ -18,7 +18,9 @@ from torch import Tensor
 from adapt_diffuse.benchmark import NOISE_SEED, Damaged, damage
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.defaults import make_solver, start_settings
+from adapt_diffuse.finish import finished
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
+from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.metrics import haarpsi, psnr
 from adapt_diffuse.restore import generators_for, restore
 from adapt_diffuse.severity import Severity, SeverityModel
@@ -56,8 +58,9 @@ def run_photo(
             result = restore(
                 one.y, one.degradation, prior, solver, copies, encoder, start_settings("default", 0, one.degradation)
             )
-            rows[name]["psnr"] = float(psnr(result.image, one.truth)[0])
-            rows[name]["haarpsi"] = float(haarpsi(result.image, one.truth)[0])
+            image = finished(result.image, Measurement.of(one.y, one.degradation))
+            rows[name]["psnr"] = float(psnr(image, one.truth)[0])
+            rows[name]["haarpsi"] = float(haarpsi(image, one.truth)[0])
             rows[name]["calls"] = int(result.steps[0])
     return rows
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from statistics import fmean
 
 import torch
 import torch.nn.functional as F
@@ -33,8 +35,10 @@ from adapt_diffuse.estimate import (
 )
 from adapt_diffuse.estimate.damage import NO_JPEG
 from adapt_diffuse.estimate.simulate import DamageRange, damaged
+from adapt_diffuse.finish import finished
 from adapt_diffuse.images import centre_crop, find_photos, read_photo
-from adapt_diffuse.metrics import psnr
+from adapt_diffuse.measurement import Measurement
+from adapt_diffuse.metrics import haarpsi, psnr
 from adapt_diffuse.restore import generators_for, restore
 from benchmarks.inputs import add_encoder, load_encoder, load_prior, parser_of
 
@@ -100,16 +104,18 @@ def summary(rows: list[tuple[Damage, Estimate]]) -> dict[str, dict[str, float]]:
 
 def restorations(
     args: argparse.Namespace, photos: list[Tensor], hurt: list[Tensor], rows: list[tuple[Damage, Estimate]]
-) -> dict[str, float]:
-    """Mean PSNR in dB of the damaged photos, and restored with each of the degradations."""
+) -> dict[str, dict[str, list[float]]]:
+    """PSNR and HaarPSI of each photo, damaged, and restored with each of the degradations."""
     prior, encoder = load_prior(args), load_encoder(args, "mixed")
 
     def restored(y: Tensor, degradation: Degradation, index: int) -> Tensor:
         solver = make_solver("default", degradation)
         start = start_settings("default", 0, degradation)
-        return restore(y, degradation, prior, solver, generators_for(index, 1), encoder, start).image
+        image = restore(y, degradation, prior, solver, generators_for(index, 1), encoder, start).image
+        return finished(image, Measurement.of(y, degradation))
 
-    found: dict[str, list[float]] = {name: [] for name in ("damaged", "none", "true", "estimated", "refined")}
+    scores: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "haarpsi": haarpsi}
+    found: dict[str, dict[str, list[float]]] = {}
     for index, (photo, y, (truth, said)) in enumerate(zip(photos, hurt, rows, strict=True)):
         by_estimate = restored(y, cautious(said, y).degradation(), index)
         images = {
@@ -120,8 +126,9 @@ def restorations(
             "refined": restored(y, cautious(refine(y, by_estimate, said), y).degradation(), index),
         }
         for name, image in images.items():
-            found[name].append(float(psnr(image, photo)))
-    return {name: sum(values) / len(values) for name, values in found.items()}
+            for score, measure in scores.items():
+                found.setdefault(name, {}).setdefault(score, []).append(float(measure(image, photo)))
+    return found
 
 
 def main() -> None:
@@ -145,7 +152,11 @@ def main() -> None:
         told.append({"photo": path.name, "estimate": describe_estimate(said), **plain(truth)})
     report: dict[str, object] = {"numbers": summary(rows)}
     if args.restore:
-        report["psnr"] = restorations(args, photos, hurt, rows)
+        scores = restorations(args, photos, hurt, rows)
+        report["restored"] = {
+            name: {score: fmean(values) for score, values in each.items()} for name, each in scores.items()
+        }
+        report["each"] = scores
     write_text(args.out, json.dumps({**report, "photos": told}, indent=2))
     print(json.dumps(report, indent=2))
 

@@ -19,8 +19,10 @@ from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.restore import encoders
 from adapt_diffuse.defaults import make_solver, start_settings
 from adapt_diffuse.degradation import Degradation, measure, parse_degradation
+from adapt_diffuse.finish import finished
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.images import write_image
+from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.metrics import haarpsi, psnr
 from adapt_diffuse.restore import damage_generators, generators_for, restore
 from adapt_diffuse.severity import SeverityModel
@@ -54,11 +56,9 @@ def pictures(
         versions["damaged"].append(degradation.start_image(y).clamp(0, 1))
         for method, solver in (("ae", None), ("default", make_solver("default", degradation))):
             generators = generators_for(first + NOISE_SEED, len(part))
-            versions[method].append(
-                restore(
-                    y, degradation, prior, solver, generators, encoder, start_settings("default", 0, degradation)
-                ).image
-            )
+            start = start_settings("default", 0, degradation)
+            image = restore(y, degradation, prior, solver, generators, encoder, start).image
+            versions[method].append(finished(image, Measurement.of(y, degradation)) if solver else image)
     height, width = truth.shape[2:]  # a smaller photo may stand for a few pixels more
     return {method: torch.cat(images)[:, :, :height, :width] for method, images in versions.items()}
 

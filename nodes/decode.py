@@ -8,11 +8,13 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..adapt_diffuse import finish
+from ..adapt_diffuse.detail import with_detail
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy import MAX_PADDING
 from ..adapt_diffuse.measurement import Measurement
 from ..adapt_diffuse.metrics import psnr, ssim
-from .wires import CATEGORY, PHOTO_SIZE, DegradationIO, image_of, photo_of, samples_of
+from .solver_inputs import detail_input
+from .wires import CATEGORY, PHOTO_SIZE, DegradationIO, image_of, photo_indices, photo_of, samples_of
 
 
 class DecodeRestoration(io.ComfyNode):
@@ -23,7 +25,8 @@ class DecodeRestoration(io.ComfyNode):
             display_name="Decode Restoration",
             category=f"{CATEGORY}/decode",
             description="VAE Decode that gives back the photo's own size: padding is cut off. With the damaged photo "
-            "and its degradation, it can keep the pixels that were not lost, and match the colours.",
+            "and its degradation, it brings back detail that the VAE has lost and the photo still shows; it can also "
+            "keep the pixels that were not lost, and match the colours.",
             search_aliases=["vae decode", "crop padding", "restore photo"],
             inputs=[
                 io.Latent.Input("latent", tooltip="The sampler's output."),
@@ -32,9 +35,13 @@ class DecodeRestoration(io.ComfyNode):
                     "image",
                     optional=True,
                     tooltip="The damaged photo: for its size, where the latent does not know it (as after VAE Encode), "
-                    "and for the two switches.",
+                    "for its detail, and for the two switches.",
                 ),
-                DegradationIO.Input("degradation", optional=True, tooltip="What happened to it, for the two switches."),
+                DegradationIO.Input(
+                    "degradation",
+                    optional=True,
+                    tooltip="What happened to it, with the noise: for its detail, and for the two switches.",
+                ),
                 io.Boolean.Input(
                     "keep_known",
                     display_name="keep known pixels",
@@ -52,6 +59,7 @@ class DecodeRestoration(io.ComfyNode):
                     advanced=True,
                     tooltip="Shifts each colour channel so that its mean is the photo's. For models that tint.",
                 ),
+                detail_input(),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The restored photo, as large as the damaged one.")],
         )
@@ -65,49 +73,63 @@ class DecodeRestoration(io.ComfyNode):
         degradation: Any = None,
         keep_known: bool = False,
         match_colours: bool = False,
+        detail: float = 1.0,
     ) -> io.NodeOutput:
         samples = samples_of(latent)
         if not bool(torch.isfinite(samples).all()):
             raise AdaptDiffuseError("The latent is NaN or infinite: the sampler diverged. Take a smaller step size.")
         decoded = vae.decode(samples)
-        if image is not None:
-            height, width = image.shape[1:3]
-            if degradation is not None:
-                height, width = degradation.image_size(height, width)
-            if height > decoded.shape[1] or width > decoded.shape[2]:
-                raise AdaptDiffuseError(
-                    f"The photo is {width} x {height} but the latent decodes to only {decoded.shape[2]} x "
-                    f"{decoded.shape[1]}: connect the photo that was encoded."
-                )
-        else:
-            height, width = known_size(latent, decoded)
+        height, width = restored_size(latent, decoded, image, degradation)
         restored = decoded[:, :height, :width]
-        if keep_known or match_colours:
-            restored = finished(restored, image, degradation, latent.get("batch_index"), keep_known, match_colours)
+        if image is not None and degradation is not None:
+            measurement = measurement_of(latent, image, degradation, len(restored))
+            restored = finished(restored, measurement, keep_known, match_colours, detail)
+        elif keep_known or match_colours:
+            raise AdaptDiffuseError(
+                "Keeping known pixels and matching colours need the image and the degradation inputs."
+            )
         return io.NodeOutput(restored)
 
 
-def finished(
-    restored: torch.Tensor,
-    image: torch.Tensor | None,
-    degradation: Any,
-    indices: list[int] | None,
-    keep_known: bool,
-    match_colours: bool,
-) -> torch.Tensor:
-    """The restored IMAGE after the two switches."""
-    if image is None or degradation is None:
-        raise AdaptDiffuseError("Keeping known pixels and matching colours need the image and the degradation inputs.")
+def measurement_of(latent: dict[str, Any], image: torch.Tensor, degradation: Any, count: int) -> Measurement:
+    """What ``count`` restored photos were measured as: those of a batch that the latent is of."""
     measurement = Measurement.of(photo_of(image), degradation)
-    if indices is not None and len(measurement.y) > 1 and len(restored) != len(image):
+    indices = photo_indices(latent, len(image))
+    if indices is not None:
         measurement = measurement.select(torch.tensor(indices))
-    measurement = measurement.for_latents(len(restored))
+    return measurement.for_latents(count)
+
+
+def finished(
+    restored: torch.Tensor, measurement: Measurement, keep_known: bool, match_colours: bool, detail: float
+) -> torch.Tensor:
+    """The restored IMAGE with the photo's own detail, and after the two switches."""
     photo = photo_of(restored).to(measurement.y)
     if match_colours:
-        photo = finish.match_grey(finish.match_colours(photo, measurement), measurement)
+        photo = finish.match_colours(photo, measurement)
+    photo = with_detail(photo, measurement, detail)
+    if match_colours:
+        photo = finish.match_grey(photo, measurement)
     if keep_known:
         photo = finish.paste_known(photo, measurement)
     return image_of(photo).clamp(0, 1)
+
+
+def restored_size(
+    latent: dict[str, Any], decoded: torch.Tensor, image: torch.Tensor | None, degradation: Any
+) -> tuple[int, int]:
+    """(height, width) of the photo in what was decoded, without the padding."""
+    if image is None or (degradation is None and PHOTO_SIZE in latent):
+        return known_size(latent, decoded)
+    height, width = image.shape[1:3]
+    if degradation is not None:
+        height, width = degradation.image_size(height, width)
+    if height > decoded.shape[1] or width > decoded.shape[2]:
+        raise AdaptDiffuseError(
+            f"The photo is {width} x {height} but the latent decodes to only {decoded.shape[2]} x "
+            f"{decoded.shape[1]}: connect the photo that was encoded."
+        )
+    return height, width
 
 
 def known_size(latent: dict[str, Any], decoded: torch.Tensor) -> tuple[int, int]:

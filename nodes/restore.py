@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 
 from ..adapt_diffuse import bundled, finish
 from ..adapt_diffuse.defaults import SOLVER_NAMES, start_settings
+from ..adapt_diffuse.detail import with_detail
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_calibration import HostCalibration
 from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder, pattern_latent
@@ -29,7 +30,7 @@ from ..adapt_diffuse.words import damage_word, describe_batch
 from .calibrate import sample_photos
 from .load import own_encoders
 from .plot import as_image, schedule_plot, severity_bar, stacked
-from .solver_inputs import decoder_inputs
+from .solver_inputs import decoder_inputs, detail_input
 from .wires import (
     CATEGORY,
     DegradationIO,
@@ -145,6 +146,7 @@ class RestorePhoto(io.ComfyNode):
                     "that a film does not flicker. Off, each starts at its own level and takes noise of its own: "
                     "faster, and right for photos that have nothing to do with each other.",
                 ),
+                detail_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The restored photo, of its own size."),
@@ -175,6 +177,7 @@ class RestorePhoto(io.ComfyNode):
         match_colours: bool = True,
         known_pixels: str = "auto",
         video: bool = False,
+        detail: float = 1.0,
     ) -> io.NodeOutput:
         begin = time.monotonic()
         chosen = dialled_solver(solver, degradation, fidelity)
@@ -187,7 +190,7 @@ class RestorePhoto(io.ComfyNode):
         sampled = sample_batch(guider, vae, chosen, measurement, severity, settings, seed, guidance_vae, tile, video)
         plain = decoded(sampled, vae, measurement)
         residual = measurement.residual_ratio(photo_of(plain).to(measurement.y))
-        restored = finished(plain, measurement, match_colours, known_pixels)
+        restored = finished(plain, measurement, match_colours, known_pixels, detail)
         seconds = time.monotonic() - begin
         levels, unsaid = sampled.levels, unsaid_noise(measurement)
         lines = describe_batch(severity.sigma_hat, sampled.steps, levels, degradation, residual, unsaid, seconds)
@@ -241,11 +244,16 @@ def encoder_for(measurement: Measurement, model: Any, vae: Any, encoder: Any) ->
     return HostCalibration.measure(vae, model, views, degradation, count), "\nseverity by calibration"
 
 
-def finished(restored: torch.Tensor, measurement: Measurement, match_colours: bool, known_pixels: str) -> torch.Tensor:
-    """The restored IMAGE in the photo's colours, with its known pixels."""
+def finished(
+    restored: torch.Tensor, measurement: Measurement, match_colours: bool, known_pixels: str, detail: float
+) -> torch.Tensor:
+    """The restored IMAGE in the photo's colours, with its own detail and its known pixels."""
     photo = photo_of(restored).to(measurement.y)
     if match_colours:
-        photo = finish.match_grey(finish.match_colours(photo, measurement), measurement)
+        photo = finish.match_colours(photo, measurement)
+    photo = with_detail(photo, measurement, detail)
+    if match_colours:
+        photo = finish.match_grey(photo, measurement)
     photo = finish.with_known(photo, measurement, known_pixels)  # type: ignore[arg-type]
     return image_of(photo).clamp(0, 1)
 

@@ -96,6 +96,23 @@ def decoder_inputs() -> list[Any]:
     ]
 
 
+def detail_input() -> Any:
+    """How much of the photo's own detail is put back, of the nodes that give a photo."""
+    return io.Float.Input(
+        "detail",
+        display_name="photo's own detail",
+        default=1.0,
+        min=0.0,
+        max=10.0,
+        step=0.1,
+        round=0.01,
+        optional=True,
+        tooltip="Puts back the fine detail that the damaged photo still shows and the VAE has lost. 1 puts back what "
+        "stands out from the photo's noise. 0 leaves the picture as the model made it: softer, and smoother than any "
+        "photo. Above 2, grain and JPEG blocks come back with the detail.",
+    )
+
+
 def sampler_output() -> list[Any]:
     return [io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustomAdvanced.")]
 

@@ -15,7 +15,7 @@ from ..cost import Cost
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
 from ..feasible import check_feasible
-from ..finish import KnownPixels, match_grey, with_known
+from ..finish import KnownPixels, finished
 from ..hosts.diffusers import DiffusersPrior
 from ..images import fitted_size, from_head, read_photo, smaller
 from ..measurement import Measurement
@@ -56,7 +56,7 @@ class Recipe:
         encoder: the severity encoder for photos of a (height, width) after a degradation.
         seed: of the first photo.
         max_side: larger photos are reduced until their longer side has so many pixels; 0 leaves them as they are.
-        known_pixels: see ``finish.with_known``.
+        known_pixels, detail: see ``finish.finished``.
     """
 
     degradation: Degradation
@@ -67,6 +67,7 @@ class Recipe:
     seed: int
     max_side: int = 0
     known_pixels: KnownPixels = "auto"
+    detail: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -194,8 +195,7 @@ def restore_batch(
         result = restore(
             photo, recipe.degradation, recipe.prior, recipe.solver, generators, encoder, recipe.start, advance
         )
-    image = with_known(match_grey(result.image, measurement), measurement, recipe.known_pixels)
-    return replace(result, image=image.clamp(0, 1))
+    return replace(result, image=finished(result.image, measurement, recipe.detail, recipe.known_pixels))
 
 
 def cost_of(result: Restoration, place: int) -> Cost:

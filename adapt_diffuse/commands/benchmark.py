@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-model", type=Path, help="file of a network that spandrel knows, for the method swinir")
     options.add_model(parser)
     options.add_solver(parser)
+    options.add_detail(parser, default=None)
     options.add_through(parser, default=None)
 
 
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise AdaptDiffuseError(f"--{name.replace('_', '-')} must be 1 or more, not {value}.")
+    options.check_detail(args.detail)
     settings = load_settings(args)
     for method in methods:
         check_method(method, settings, has_encoder=True)
@@ -91,7 +93,7 @@ def load_settings(args: argparse.Namespace) -> MethodSettings:
     start = partial(options.start_settings, args)
     pixel_prior = DiffusersPrior.load(args.pixel_model, device_of(args.device)) if args.pixel_model else None
     image_model = ImageModel.load(args.image_model, device_of(args.device)) if args.image_model else None
-    return MethodSettings(args.eta, args.gamma, start, pixel_prior, image_model, args.through)
+    return MethodSettings(args.eta, args.gamma, start, pixel_prior, image_model, args.through, args.detail)
 
 
 def save(folder: Path, photos: Tensor) -> None:

@@ -75,6 +75,24 @@ def add_through(parser: argparse.ArgumentParser, default: str | None = "decoder"
     )
 
 
+def add_detail(parser: argparse.ArgumentParser, default: float | None = 1.0) -> None:
+    """Add --detail; ``default`` None leaves it to the caller."""
+    parser.add_argument(
+        "--detail",
+        type=float,
+        default=default,
+        help="how much of the detail that the photo still shows, and the autoencoder loses, is put back: 1 is what "
+        "stands out from its noise, 0 nothing, far above 1 the noise too"
+        + ("" if default is not None else "; default: 1 for the method default, else 0"),
+    )
+
+
+def check_detail(detail: float | None) -> None:
+    """Raise AdaptDiffuseError for a --detail that is no strength."""
+    if detail is not None and not 0 <= detail < math.inf:
+        raise AdaptDiffuseError(f"--detail must be a number from 0 on, not {detail:g}.")
+
+
 def add_solver(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eta", type=float, help="step size of the data term; default: the tuned one")
     parser.add_argument("--gamma", type=float, help="weight of gml-dps', psld's, resample's own term; default: tuned")

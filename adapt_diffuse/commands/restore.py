@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where pixels are lost, whether the others stay the photo's own (keep) or become the model's (restore); "
         "auto keeps those of photos with hardly any noise",
     )
+    options.add_detail(parser)
     options.add_degradation(parser, options.AUTO)
     parser.add_argument(
         "--refine",
@@ -92,15 +93,15 @@ def run(args: argparse.Namespace) -> int:
     start_for = partial(options.start_settings, args, args.solver)
     if args.batch is not None and args.batch < 1:
         raise AdaptDiffuseError(f"--batch must be 1 or more photos, not {args.batch}.")
+    options.check_detail(args.detail)
     if args.max_side < 0:
         raise AdaptDiffuseError(f"--max-side must be 0 or more pixels, not {args.max_side}.")
     photos, failed = options.photos_of(args.photos, args.out)
     options.check_report(args.report, photos)
     prior = options.load_prior(args)
     encoder = encoders(prior, args.severity_encoder, args.calibration_photos)
-    recipe = Recipe(
-        degradation, prior, solver, encoder, start_for(degradation), args.seed, args.max_side, args.known_pixels
-    )
+    begun, detail = start_for(degradation), args.detail
+    recipe = Recipe(degradation, prior, solver, encoder, begun, args.seed, args.max_side, args.known_pixels, detail)
     jobs = [Job(index, path, target) for index, (path, target) in enumerate(photos)]
 
     worked: Iterator[Guessed]

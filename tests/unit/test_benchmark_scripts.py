@@ -324,7 +324,10 @@ def test_estimates_are_scored_and_restored(run, monkeypatch, tmp_path):
     small = new_estimator(hidden=8)
     monkeypatch.setattr(estimate, "load_estimator", small.eval)
     report = run(estimate, "--reduce", 1, "--restore", "--limit", 1)
-    assert set(report["psnr"]) == {"damaged", "none", "true", "estimated", "refined"}
+    assert set(report["restored"]) == {"damaged", "none", "true", "estimated", "refined"}
+    for name, each in report["each"].items():
+        assert report["restored"][name]["psnr"] == pytest.approx(sum(each["psnr"]) / len(each["psnr"]))
+        assert all(0 < value < 1 for value in each["haarpsi"])
     assert report["numbers"]["noise"]["photos"] == 1
     (row,) = report["photos"]
     assert set(row) == {"photo", "estimate", "std", "length", "angle", "factor", "quality", "noise_std"}

@@ -1,0 +1,159 @@
+"""The photo's own detail, back in the restored photo."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adapt_diffuse.degradation import (
+    CameraBlur,
+    Degradation,
+    Downscale,
+    GaussianBlur,
+    Jpeg,
+    MissingPixels,
+    Noise,
+    chain,
+    measure,
+)
+from adapt_diffuse.degradation.chain import for_each
+from adapt_diffuse.detail import Tangent, with_detail, without_jpeg
+from adapt_diffuse.measurement import Measurement
+from adapt_diffuse.restore import generators_for
+
+SIDE = 48
+
+
+def texture(seed: int = 0, count: int = 1) -> Tensor:
+    """Photos (n, 3, SIDE, SIDE): the left half flat, the right one full of detail."""
+    fine = torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    photo = torch.full_like(fine, 0.5)
+    photo[..., SIDE // 2 :] = 0.2 + 0.6 * fine[..., SIDE // 2 :]
+    return photo
+
+
+def smooth(photo: Tensor) -> Tensor:
+    """What an autoencoder would leave of it."""
+    return F.avg_pool2d(F.pad(photo, (2,) * 4, mode="replicate"), 5, 1)
+
+
+def error(image: Tensor, photo: Tensor) -> float:
+    return float((image - photo).square().mean())
+
+
+def damaged(photo: Tensor, degradation: Degradation) -> Measurement:
+    return Measurement.of(measure(photo, degradation, generators_for(1, len(photo))), degradation)
+
+
+MASK = torch.rand(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(3)).round()
+DAMAGES: dict[str, tuple[Degradation, float]] = {  # and at most so much of the error may be left
+    "noise": (Noise(0.05), 0.3),
+    "blur": (GaussianBlur(0.5, 0.02), 0.3),
+    "lost pixels": (MissingPixels(MASK, 0.02), 0.7),
+    "small": (Downscale(2, noise_std=0.01), 0.9),
+    "JPEG": (Jpeg(90, 0.01), 0.8),
+    "blur, then JPEG": (chain(GaussianBlur(0.4, 0.0), Jpeg(95, 0.01)), 0.8),
+    "camera": (CameraBlur.seeded(1.5, 0, 1.0, 0.01), 0.8),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_detail_that_the_photo_shows_comes_back(name: str) -> None:
+    degradation, left = DAMAGES[name]
+    photo = texture()
+    restored = smooth(photo)
+    detailed = with_detail(restored, damaged(photo, degradation))
+    assert error(detailed, photo) < left * error(restored, photo)
+
+
+def test_where_there_is_nothing_but_noise_hardly_anything_changes() -> None:
+    photo, noise_std = texture(), 0.1
+    change = with_detail(smooth(photo), damaged(photo, Noise(noise_std))) - smooth(photo)
+    flat, fine = change[..., : SIDE // 2 - 6], change[..., SIDE // 2 + 6 :]
+    assert float(flat.std()) < 0.25 * noise_std  # of all the noise that is there
+    assert float(fine.std()) > 0.5 * noise_std
+
+
+def test_a_perfect_restoration_stays_nearly_as_it_is() -> None:
+    photo = texture()
+    assert error(with_detail(photo, damaged(photo, Noise(0.1))), photo) < 0.05 * 0.1**2
+
+
+def test_noise_that_was_told_too_small_does_not_come_back() -> None:
+    photo = texture()
+    y = measure(photo, Noise(0.1), generators_for(1, 1))
+    change = with_detail(smooth(photo), Measurement.of(y, Noise(0.02))) - smooth(photo)
+    assert float(change[..., : SIDE // 2 - 6].std()) < 0.3 * 0.1
+
+
+def test_the_weights_are_those_of_the_least_mean_square_error() -> None:
+    """Without an operator the estimate is T / (T + s^2) of the residual, T + s^2 the energy around."""
+    photo = texture()
+    restored, measurement = smooth(photo), damaged(photo, Noise(0.05))
+    residual = measurement.y - restored
+    energy = F.avg_pool2d(residual.square().mean(1, keepdim=True), 7, 1, 3, count_include_pad=False)
+    noise = max(0.05**2, float(energy[..., ::3, ::3].quantile(0.05)))
+    variance = (energy - noise).clamp(0, 0.1**2)
+    expected = restored + variance / (variance + noise) * residual
+    off = with_detail(restored, measurement) - expected
+    assert float(off.abs().max()) < 3e-3 and float(off.square().mean().sqrt()) < 2e-4  # conjugate gradients end early
+
+
+def test_strength_goes_from_nothing_to_more() -> None:
+    photo = texture()
+    restored, measurement = smooth(photo), damaged(photo, GaussianBlur(0.7, 0.02))
+    assert with_detail(restored, measurement, 0.0) is restored
+    moved = [float((with_detail(restored, measurement, s) - restored).norm()) for s in (0.1, 1.0, 10.0)]
+    assert 0 < moved[0] < moved[1] < moved[2]
+
+
+@pytest.mark.parametrize("kinds", [
+    [GaussianBlur(0.7, 0.02), Noise(0.05)],
+    [Jpeg(80, 0.01), GaussianBlur(0.7, 0.02), chain(GaussianBlur(1.0, 0.0), Jpeg(60, 0.02))],
+])  # fmt: skip
+def test_photos_together_are_the_photos_alone(kinds: list[Degradation]) -> None:
+    photo = texture(5, len(kinds))
+    measurement = damaged(photo, for_each(kinds))
+    together = with_detail(smooth(photo), measurement)
+    for index in range(len(kinds)):
+        one = torch.tensor([index])
+        alone = with_detail(smooth(photo)[one], measurement.select(one))
+        assert torch.allclose(together[one], alone, atol=1e-6)
+
+
+def test_inputs_stay_and_inference_mode_does_not_matter() -> None:
+    photo = texture()
+    restored, measurement = smooth(photo), damaged(photo, CameraBlur.seeded(1.5, 0, 1.0, 0.01))
+    before = restored.clone()
+    expected = with_detail(restored, measurement)
+    assert torch.equal(restored, before) and not expected.requires_grad
+    with torch.inference_mode():
+        inside = with_detail(smooth(photo), measurement)
+    assert torch.equal(inside, expected)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 9), (20, 7)])
+def test_photos_of_any_size_go_through(size: tuple[int, int]) -> None:
+    photo = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    detailed = with_detail(torch.full_like(photo, 0.5), damaged(photo, Noise(0.02)))
+    assert detailed.shape == photo.shape and bool(torch.isfinite(detailed).all())
+
+
+def test_a_tangent_is_the_derivative_and_its_adjoint() -> None:
+    degradation = CameraBlur.seeded(2.0, 0, 1.5)
+    image, step = texture(), 1e-6
+    tangent = Tangent(degradation, image)
+    change, back = texture(1) - 0.5, texture(2) - 0.5
+    expected = (degradation(image + step * change) - degradation(image - step * change)) / (2 * step)
+    assert torch.allclose(tangent(change), expected, atol=1e-7)
+    assert float((tangent(change) * back).sum()) == pytest.approx(float((change * tangent.adjoint(back)).sum()), 1e-9)
+
+
+def test_only_compression_is_left_out() -> None:
+    blur, jpeg = GaussianBlur(1.0, 0.02), Jpeg(50, 0.03)
+    assert without_jpeg(blur) is blur
+    assert isinstance(without_jpeg(jpeg), Noise) and without_jpeg(jpeg).noise_std == 0.03
+    kept = without_jpeg(chain(blur, jpeg))
+    assert torch.equal(kept(texture()), blur(texture())) and kept.noise_std == 0.03
