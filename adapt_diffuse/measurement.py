@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .degradation import Degradation, noise_levels
+from .degradation.base import in_float
 from .errors import AdaptDiffuseError
 
 
@@ -81,10 +82,10 @@ class Measurement:
     def residual_ratio(self, image: Tensor) -> Tensor:
         """``|y - A(x)| / (noise_std sqrt(m))``, (B,) on the CPU: 1 fits perfectly, far below 1 overfits the noise.
 
-        Infinite where the degradation has no noise.
+        Where the degradation has no noise it is 0 for an image that fits exactly, and infinite for every other.
         """
-        norm = self.residual(image).flatten(1).norm(dim=1).cpu().double()
-        return norm / (noise_levels(self.degradation, len(norm)) * self.count().sqrt())
+        norm = in_float(self.residual(image)).flatten(1).norm(dim=1).cpu().double()
+        return torch.where(norm == 0, 0, norm / (noise_levels(self.degradation, len(norm)) * self.count().sqrt()))
 
     def for_latents(self, count: int) -> Measurement:
         """The measurement for ``count`` latents: a single photo is that of all of them."""
