@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .degradation import noise_levels
-from .degradation.base import dot
+from .degradation.base import dot, in_float
 from .measurement import Measurement
 from .prior import LatentPrior, over_image
 
@@ -38,7 +38,9 @@ def contrast(image: Tensor, z0: Tensor) -> Tensor:
 
     An error s of the latent is about ``contrast`` times as large in the image.
     """
-    return (image.flatten(1).std(1) / z0.flatten(1).std(1)).clamp_min(1e-3).cpu().double()
+    ratio = in_float(image).flatten(1).std(1) / in_float(z0).flatten(1).std(1)
+    # any number does for an image that is not finite: ``solve`` has the sentence for that
+    return ratio.nan_to_num(1.0).clamp_min(1e-3).cpu().double()
 
 
 def slope(prior: LatentPrior, measurement: Measurement, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,22 +73,24 @@ def fit_latent(
             (Morozov's discrepancy principle); 0 never stops.
     """
     enough = (tau * noise_floor(measurement)) ** 2 * measurement.count()
-    w, z = over_image(weight, anchor), anchor
+    # of half precision the latents alone: what is found from them is too small and too large for it
+    w, z = over_image(weight, in_float(anchor)), anchor
     residual, descent = slope(prior, measurement, z)
-    direction, bend = descent, dot(descent, descent) / dot(residual, residual).clamp_min(TINY)
+    direction, curving = descent, dot(descent, descent) / dot(residual, residual).clamp_min(TINY)
     for left in range(iterations - 1, -1, -1):
-        trial = 1 / (bend + w).clamp_min(TINY)
-        change = (residual - measurement.residual(prior.guide.decode(z + trial * direction))) / trial
-        bend = dot(change, change) / dot(direction, direction).clamp_min(TINY)
-        fall = dot(residual, change) - w * dot(z - anchor, direction)
-        length = fall / ((bend + w) * dot(direction, direction)).clamp_min(TINY)
-        length = torch.minimum(length.clamp_min(0), REACH * trial)
-        z = z + torch.where(dot(residual, residual) > over_image(enough, residual), length, 0) * direction
+        trial = 1 / (curving + w).clamp_min(TINY)
+        change = (residual - measurement.residual(prior.guide.decode((z + trial * direction).to(z)))) / trial
+        curving = dot(change, change) / dot(direction, direction).clamp_min(TINY)
+        falling = dot(residual, change) - w * dot(z - anchor, direction)
+        alpha = falling / ((curving + w) * dot(direction, direction)).clamp_min(TINY)
+        alpha = torch.minimum(alpha.clamp_min(0), REACH * trial)
+        apart = dot(residual, residual)
+        z = (z + torch.where(apart > over_image(enough, apart), alpha, 0) * direction).to(z)
         if left:
             residual, pull = slope(prior, measurement, z)
             last, descent = descent, pull - w * (z - anchor)
-            turn = dot(descent, descent - last) / dot(last, last).clamp_min(TINY)
-            direction = descent + turn.clamp_min(0) * direction
+            beta = dot(descent, descent - last) / dot(last, last).clamp_min(TINY)
+            direction = descent + beta.clamp_min(0) * direction
     return z
 
 
@@ -98,5 +102,6 @@ def curvature(prior: LatentPrior, measurement: Measurement, z: Tensor, residual:
     """
     size = dot(direction, direction).clamp_min(TINY)
     length = dot(residual, residual) / size  # where a linear model of slope d would be fitted
-    change = (residual - measurement.residual(prior.guide.decode(z + length * direction))) / length.clamp_min(TINY)
+    ahead = (z + length * direction).to(z)
+    change = (residual - measurement.residual(prior.guide.decode(ahead))) / length.clamp_min(TINY)
     return dot(change, change) / size

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .degradation.base import in_float
 from .measurement import Measurement
 from .prior import LatentPrior, over_image
 
@@ -81,8 +82,8 @@ def descend_norm(prior: LatentPrior, measurement: Measurement, z0: Tensor, eta: 
 
 
 def safe_norm(values: Tensor) -> Tensor:
-    """Euclidean norm per image, (B,), with gradient 0 instead of NaN where the values are all zero."""
-    squares = values.flatten(1).square().sum(1)
+    """Euclidean norm per image, (B,) of at least float32; its gradient is 0, not NaN, where the values are all zero."""
+    squares = in_float(values).flatten(1).square().sum(1)
     positive = squares > 0
     return torch.where(positive, torch.where(positive, squares, torch.ones_like(squares)).sqrt(), 0)
 

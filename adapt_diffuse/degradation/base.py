@@ -188,7 +188,7 @@ def whole(values: Tensor, what: str) -> Tensor:
 
 
 def in_float(image: Tensor) -> Tensor:
-    """``image`` in a dtype of at least float32, for operators that half precision is too coarse for."""
+    """``image`` in a dtype of at least float32, for what half precision is too coarse or too narrow for."""
     return image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
 
 
@@ -209,5 +209,5 @@ def per_image(values: Tensor, indices: Tensor) -> Tensor:
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """The inner product of each image of (B, C, H, W), as (B, 1, 1, 1)."""
-    return (a * b).flatten(1).sum(1).reshape(-1, 1, 1, 1)
+    """The inner product of each image of (B, C, H, W), as (B, 1, 1, 1) in a dtype of at least float32."""
+    return (in_float(a) * in_float(b)).flatten(1).sum(1).reshape(-1, 1, 1, 1)

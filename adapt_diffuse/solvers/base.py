@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..degradation import randn
-from ..degradation.base import check_generators
+from ..degradation.base import check_generators, in_float
 from ..errors import AdaptDiffuseError
 from ..guidance import Through, data_gradient, size_factor
 from ..measurement import Measurement
@@ -95,10 +95,10 @@ def ddim_step(x: Tensor, z0: Tensor, sigma: Tensor, sigma_next: Tensor, noise: T
 
     ``eta`` 0 is deterministic, 1 the ancestral step: DDPM's own on the model's own levels (Ho et al. 2020, eq. 7).
     """
-    s, s_next = over_image(sigma, x), over_image(sigma_next, x)
+    s, s_next = (over_image(level, in_float(x)) for level in (sigma, sigma_next))  # whose fourth powers are large
     up = eta * (s_next**2 * (s**2 - s_next**2)).clamp_min(0).sqrt() / s
     down = (s_next**2 - up**2).clamp_min(0).sqrt()
-    return z0 + down * (x - z0) / s + up * noise
+    return (z0 + down * (x - z0) / s + up * noise).to(x)
 
 
 Callback = Callable[[int, int, Tensor, Tensor, Tensor], None]
@@ -147,7 +147,7 @@ def solve(
             draw = noise_source(x[chosen], [generators[int(index)] for index in active])
         sigma, sigma_next = table[active, step], table[active, step + 1]
         moved, z0 = solver.step(State(x[chosen], draw, steps - 1 - step), sigma, sigma_next, prior, part)
-        x[chosen] = moved
+        x[chosen] = moved.to(x)
         watch.look(moved)
         if callback is not None:
             callback(step, steps, moved, z0, sigma)

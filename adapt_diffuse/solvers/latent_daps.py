@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..degradation.base import in_float
 from ..fit import anchor_weight, curvature, noise_floor, slope
 from ..measurement import Measurement
 from ..prior import LatentPrior, over_image
@@ -39,14 +40,15 @@ class LatentDAPS(ChurnedSolver):
 
     def fit(self, state: State, z0: Tensor, sigma: Tensor, prior: LatentPrior, measurement: Measurement) -> Tensor:
         anchor = self.flow(state.x, z0, sigma, prior)
-        weight, noise = over_image(anchor_weight(measurement, sigma, self.trust), anchor), noise_floor(measurement)
+        weight = over_image(anchor_weight(measurement, sigma, self.trust), in_float(anchor))
+        noise = over_image(noise_floor(measurement), weight)
         length, z = None, anchor
         for _ in range(self.iterations):
             residual, pull = slope(prior, measurement, z)
             if length is None:
                 length = self.rate / (curvature(prior, measurement, z, residual, pull) + weight)
-            heat = (2 * length).sqrt() * over_image(noise, z)
-            z = z + length * (pull - weight * (z - anchor)) + heat * state.draw()
+            heat = (2 * length).sqrt() * noise
+            z = (z + length * (pull - weight * (z - anchor)) + heat * state.draw()).to(z)
         return z
 
     def flow(self, x: Tensor, z0: Tensor, sigma: Tensor, prior: LatentPrior) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..degradation.base import in_float
 from ..degradation.prox import look_every
 from ..fit import contrast, noise_floor
 from ..guidance import Through
@@ -86,12 +87,12 @@ class ReSample:
             return prior.encode((fitted + 1) / 2) if in_pixels else fitted
 
     def _descend(self, start: Tensor, residual: Callable[[Tensor], Tensor], weight: float, enough: float) -> Tensor:
-        variable = start.detach().clone().requires_grad_()
+        variable = in_float(start.detach()).clone().requires_grad_()  # Adam's epsilon is 0 in half precision
         optimizer = torch.optim.Adam([variable], lr=self.learning_rate)
         done, look = torch.zeros((), dtype=torch.bool, device=start.device), look_every(start.device)
         with torch.enable_grad():
             for iteration in range(self.iterations):
-                misfit = (2 * residual(variable)).square().sum()
+                misfit = (2 * in_float(residual(variable.to(start)))).square().sum()
                 done = done | (misfit.detach() <= enough)
                 if iteration % look == 0 and bool(done):
                     break
@@ -101,7 +102,7 @@ class ReSample:
                 optimizer.step()
                 with torch.no_grad():  # until the next look
                     variable.copy_(torch.where(done, last, variable))
-        return variable.detach()
+        return variable.detach().to(start)
 
 
 def stochastic_resample(
@@ -111,11 +112,11 @@ def stochastic_resample(
 
     Where ``sigma_next`` is 0 it is the fitted latent: nothing of the noise is left.
     """
-    s, s_next = over_image(sigma, fitted), over_image(sigma_next, fitted)
+    s, s_next = (over_image(level, in_float(fitted)) for level in (sigma, sigma_next))
     variance = gamma * s_next**2 * (s**2 - s_next**2) / (1 + s_next**2)
     abar = 1 / (1 + s**2)
     total = variance + 1 - abar
     z_next = x_next / (1 + s_next**2).sqrt()
     mean = (variance * abar.sqrt() * fitted + (1 - abar) * z_next) / total
     z = mean + (variance * (1 - abar) / total).sqrt() * noise
-    return torch.where(s_next > 0, z * (1 + s_next**2).sqrt(), fitted)
+    return torch.where(s_next > 0, z * (1 + s_next**2).sqrt(), fitted).to(fitted)

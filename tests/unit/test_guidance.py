@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from adapt_diffuse.degradation import GaussianBlur, MissingPixels, RandomMissingPixels, measure
+from adapt_diffuse.degradation.base import dot
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.guidance import data_gradient, safe_norm, size_factor
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
-from adapt_diffuse.solvers import LDPS, State, solve
+from adapt_diffuse.solvers import LDPS, SOLVERS, State, solve
 from tests.reference import ToyPrior, relative_error, toy_weights
 from tests.toy_scene import PHOTO, PRIOR, STARTS, THROUGH, data_term, scene, schedules
 
@@ -85,6 +86,17 @@ def test_one_perfect_photo_does_not_touch_its_neighbours():
     assert torch.allclose(gradient, torch.tensor([[0.6, 0.8], [0.0, 0.0]], dtype=torch.float64))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_norm_does_not_overflow_in_half_precision(dtype):
+    values = torch.full((2, 3, 40, 40), 5.0, dtype=dtype)  # whose squares add up to 120000
+    values[1] = 0
+    norm = safe_norm(values.requires_grad_())
+    (gradient,) = torch.autograd.grad(norm.sum(), values)
+    assert norm.tolist() == pytest.approx([5 * 4800**0.5, 0], rel=1e-6)
+    assert gradient.dtype == dtype and float(gradient[0, 0, 0, 0]) == pytest.approx(4800**-0.5, rel=0.01)
+    assert dot(values[:1], values[:1]).flatten().tolist() == [120000.0]
+
+
 class OverflowingPrior(ToyPrior):
     def decode(self, z0):
         return super().decode(z0) * torch.inf
@@ -107,6 +119,13 @@ def test_a_last_step_that_is_not_finite_is_noticed_too():
     last = [schedule[-2:] for schedule in schedules()]
     with pytest.raises(AdaptDiffuseError, match="latent is not finite after a guided step"):
         solve(LDPS(1.0), OverflowingPrior(toy_weights(2)), measurement, x, last, generators_for(0, 3))
+
+
+@pytest.mark.parametrize("name", [name for name in SOLVERS if name != "dps"])
+def test_every_solver_says_that_the_decoder_overflows(name):
+    x, _, measurement = scene()
+    with pytest.raises(AdaptDiffuseError, match="The latent is not finite after a guided step.* Use float32"):
+        solve(SOLVERS[name](), OverflowingPrior(toy_weights(2)), measurement, x, schedules(), generators_for(0, 3))
 
 
 # The size of a step
@@ -164,6 +183,7 @@ def test_the_residual_without_noise_is_infinite_and_not_nan():
     blur = GaussianBlur(1.0)
     measurement = Measurement.of(blur(truth), blur)
     assert measurement.residual_ratio(truth + 0.1).tolist() == [torch.inf]
+    assert measurement.residual_ratio(truth).tolist() == [0.0]
 
 
 def test_padding_of_the_image_is_outside_the_residual():

@@ -312,3 +312,34 @@ def test_encoder_passes_and_sums_are_counted():
     assert counted.cost + Cost(1, 2, 3, 4, 5) == Cost(1, 2, 5, 4, 8)
     assert torch.equal(counted.sigmas, PRIOR.sigmas)
     assert counted.multiple == PRIOR.multiple
+
+
+# Half precision
+
+
+class HalfPrior(ToyPrior):
+    """A model and a decoder whose results are as coarse as their input, or, where ``images`` says so, finer."""
+
+    def __init__(self, images=None):
+        super().__init__(toy_weights(seed=2))
+        self.images = images
+
+    def denoise(self, x, sigma):
+        return super().denoise(x.double(), sigma).to(x.dtype)
+
+    def decode(self, z0):
+        return super().decode(z0.double()).to(self.images or z0.dtype)
+
+    def encode(self, image):
+        return super().encode(image.double()).to(image.dtype)
+
+
+@pytest.mark.parametrize(("dtype", "images"), [(torch.float16, None), (torch.bfloat16, torch.float32)])
+@every
+def test_half_precision_runs_and_stays_close(name, dtype, images):
+    x, _, measurement = scene(1)
+    exact = solve(CASES[name], PRIOR, measurement, x, schedules(1), generators_for(5, 1))
+    coarse = Measurement(measurement.y.to(images or dtype), measurement.degradation)
+    found = solve(CASES[name], HalfPrior(images), coarse, x.to(dtype), schedules(1), generators_for(5, 1))
+    assert found.dtype == dtype
+    assert relative_error(found.double(), exact) < 0.05
