@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from .base import Degradation
@@ -17,9 +19,10 @@ from .resize import MAX_FACTOR, Downscale, LowResolution
 
 
 def at_strength(degradation: Degradation, factor: float) -> Degradation:
-    """``degradation`` with ``factor`` times its blur, lost pixels, compression; the noise stays, but that of ``Noise``.
+    """``degradation`` with ``factor`` times its blur and compression; the noise stays, but that of ``Noise`` alone.
 
-    Kinds without a strength (a mask, a camera's shake, a kernel of one's own) come back as they are.
+    Of random lost pixels the fraction ``drop ** (1 / factor)`` is lost. Kinds without a strength (a mask, a camera's
+    shake, a kernel of one's own) come back as they are, and so do chains and batches of nothing else.
     """
     if isinstance(degradation, GaussianBlur):
         return GaussianBlur((factor * degradation.std).clamp(max=MAX_STD), degradation.noise_std)
@@ -42,7 +45,18 @@ def at_strength(degradation: Degradation, factor: float) -> Degradation:
     if isinstance(degradation, Noise):
         return Noise((factor * torch.as_tensor(degradation.noise_std)).clamp(max=1))
     if isinstance(degradation, PerImage):
-        return for_each([at_strength(one, factor) for one in degradation.degradations])
+        each = [at_strength(one, factor) for one in degradation.degradations]
+        return for_each(each) if _changed(degradation.degradations, each) else degradation
     if isinstance(degradation, Chain):
-        return type(degradation)(tuple(at_strength(part, factor) for part in degradation.parts), degradation.noise_std)
+        # its noise is that of its end, and a step that adds noise is the identity
+        parts = [part if isinstance(part, Noise) else at_strength(part, factor) for part in degradation.parts]
+        return (
+            type(degradation)(tuple(parts), degradation.noise_std)
+            if _changed(degradation.parts, parts)
+            else degradation
+        )
     return degradation
+
+
+def _changed(before: Sequence[Degradation], after: Sequence[Degradation]) -> bool:
+    return any(one is not other for one, other in zip(before, after, strict=True))

@@ -84,17 +84,18 @@ def calibrate(
         raise AdaptDiffuseError("Calibrating the severity needs at least one undamaged photo.")
     degradation.select(torch.arange(count))  # which tells where there are numbers for fewer photos
     pairs: list[tuple[float, float]] = []
+    own: list[bool] = []  # of each pair, whether it is of the degradation's own strength
     for index, photo in enumerate(photos.split(1)):
         truth = encode(pad_to_multiple(photo, multiple))
         damage = degradation.select(torch.tensor([index % count]))
-        strengths = strengths_of(damage)
-        for strength in strengths:
+        for strength in strengths_of(damage):
+            own.append(strength == 1)
             pairs.append(errors(photo, truth, at_strength(damage, strength), multiple, encode, seed + len(pairs)))
     points = torch.tensor(pairs, dtype=torch.float64).clamp_min(SMALLEST).log()
     if not bool(torch.isfinite(points).all()):
         raise AdaptDiffuseError("The VAE's encodings of the calibration photos are not finite: use float32 for it.")
     power = steady_power(points)
-    error, probe = points[strengths.index(1.0) :: len(strengths)].T
+    error, probe = points[torch.tensor(own)].T
     return Calibration(degradation, math.exp(float((error - power * probe).mean())), power)
 
 
@@ -103,9 +104,14 @@ def strengths_of(degradation: Degradation) -> list[float]:
     return [one for one in STRENGTHS if one == 1 or at_strength(degradation, one) is not degradation]
 
 
-def encodings(photos: int, degradation: Degradation) -> int:
-    """How many images are encoded to calibrate on so many photos: each whole, and damaged once and twice."""
-    return photos * (1 + 2 * len(strengths_of(degradation)))
+def encodings(photos: int, degradation: Degradation, count: int = 1) -> int:
+    """How many images are encoded to calibrate on so many photos: each whole, and damaged once and twice.
+
+    Args:
+        count: see ``calibrate``.
+    """
+    strengths = [len(strengths_of(degradation.select(torch.tensor([index])))) for index in range(count)]
+    return sum(1 + 2 * strengths[index % count] for index in range(photos))
 
 
 def steady_power(points: Tensor) -> float:

@@ -23,6 +23,7 @@ from adapt_diffuse.degradation import (
     Noise,
     RandomMissingPixels,
     chain,
+    for_each,
     measure,
 )
 from adapt_diffuse.degradation.levels import at_strength
@@ -32,10 +33,12 @@ from adapt_diffuse.severity.calibration import (
     Calibration,
     calibrate,
     encodings,
+    errors,
     fill_lost,
     lost_part,
     spread,
     steady_power,
+    strengths_of,
 )
 from adapt_diffuse.severity.calibration_photos import calibration_size, folder_views, sample_views, view
 from adapt_diffuse.severity.losses import error_variance
@@ -229,3 +232,42 @@ def test_photos_of_a_folder_are_spread_over_it(tmp_path: Path) -> None:
     assert views.shape == (16, 3, 16, 16)
     with pytest.raises(AdaptDiffuseError, match="no photo"):
         folder_views(tmp_path / "nothing", 16, 16)
+
+
+def test_what_has_no_strength_is_measured_once() -> None:
+    mask = MissingPixels(torch.ones(1, 1, 8, 8))
+    for unchanged in (
+        chain(mask, Noise(0.1)),
+        chain(chain(Noise(0.2), MissingBox(2, 2)), Noise(0.1)),
+        for_each([mask, chain(mask, Noise(0.1))]),
+        chain(for_each([mask, mask]), Noise(0.1)),
+    ):
+        assert at_strength(unchanged, 1.4) is unchanged
+        assert strengths_of(unchanged) == [1.0]
+    assert strengths_of(Noise(0.1)) == strengths_of(chain(GaussianBlur(1.0), Noise(0.1))) == [0.7, 1.0, 1.4]
+    stronger = at_strength(chain(chain(GaussianBlur(1.0), mask), Noise(0.1)), 1.4)
+    assert isinstance(stronger, Chain) and stronger.parts[1] is mask and stronger.noise_std == 0.1
+
+
+def test_photos_of_a_batch_may_have_different_numbers_of_strengths() -> None:
+    blur, box = GaussianBlur(1.5, 0.02), MissingBox(4, 4, 2, 2, noise_std=0.02)
+    asked, photos = [], grey(3)
+
+    def counted(image: Tensor) -> Tensor:
+        asked.append(len(image))
+        return encode(image)
+
+    mixed = for_each([blur, box])
+    made = calibrate(photos, mixed, counted, count=2)
+    assert sum(asked) == encodings(3, mixed, 2) == 3 + 2 * (3 + 1 + 3)
+    points, own, seed = [], [], 0
+    for photo, one in zip(photos.split(1), (blur, box, blur), strict=True):
+        for strength in strengths_of(one):
+            pair = errors(photo, encode(photo), at_strength(one, strength), 1, encode, seed)
+            points.append(pair)
+            own += [pair] if strength == 1 else []
+            seed += 1
+    power = steady_power(torch.tensor(points).double().log())
+    error, probe = torch.tensor(own).double().log().T
+    assert made.power == pytest.approx(power, rel=1e-9)
+    assert made.scale == pytest.approx(float((error - power * probe).mean().exp()), rel=1e-6)
