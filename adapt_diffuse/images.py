@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from glob import glob
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,28 +26,41 @@ ONE_CHANNEL = frozenset({"1", "L", "LA", "La"})  # modes of Pillow
 def find_photos(source: str | Path) -> list[Path]:
     """The photos of a folder (and its sub-folders), sorted by name; a single file is itself.
 
+    ``source`` may have the wildcards * and ?, which not every shell expands, where nothing has that very name.
+
     Raises:
         AdaptDiffuseError: nothing there.
     """
     source = Path(source)
     if source.is_file():
         return [source]
-    if not source.is_dir():
+    places = [source] if source.is_dir() else named_like(source)
+    if not places:
         raise AdaptDiffuseError(f"There is no photo or folder {source}.")
-    found = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    inside = (path for place in places for path in (place.rglob("*") if place.is_dir() else [place]))
+    found = sorted(path for path in inside if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise AdaptDiffuseError(f"The folder {source} has no photos ({', '.join(sorted(SUFFIXES))}).")
     return found
 
 
+def named_like(pattern: Path) -> list[Path]:
+    """The files and folders that the wildcards * and ? in ``pattern`` stand for; none without a wildcard."""
+    if not any(mark in str(pattern) for mark in "*?"):
+        return []
+    return [Path(name) for name in glob(str(pattern).replace("[", "[[]"))]
+
+
 def open_image(path: Path) -> Image.Image:
-    """The image, upright, in memory. Raises AdaptDiffuseError where the file is no image or is cut short."""
+    """The image, upright, in memory. Raises AdaptDiffuseError where there is no file, no image or half of one."""
     try:
         with warnings.catch_warnings(), Image.open(path) as file:
             # large photos are the user's own; how large they may be is for the caller to say
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             file.load()
             return ImageOps.exif_transpose(file)
+    except FileNotFoundError:
+        raise AdaptDiffuseError(f"There is no file {path}.") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise AdaptDiffuseError(f"{path} cannot be read as an image ({error}).") from None
 

@@ -162,7 +162,7 @@ def test_white_in_a_mask_file_is_lost(tmp_path):
         ("noise:std=1", "'noise' does not have one of the options in 'noise:std=1': it has none."),
         ("gaussian-blur|rust", "Unknown degradation 'rust'"),
         ("gaussian-blur|", "Unknown degradation ''"),
-        ("mask:file=/nowhere/mask.png", "/nowhere/mask.png cannot be read as an image"),
+        ("mask:file=/nowhere/mask.png", "There is no file /nowhere/mask.png."),
     ],
 )
 def test_a_name_that_cannot_be_is_one_sentence(text, sentence):

@@ -164,6 +164,34 @@ def test_a_folders_photos_are_found_in_order(tmp_path):
     assert find_photos(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
 
 
+def test_wildcards_are_expanded_where_the_shell_has_not(tmp_path):
+    names = ["a[1].png", "b.png", "b.txt", "sub/c.tif", "d.jpg"]
+    for name in names:
+        (tmp_path / "my [photos]" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "my [photos]" / name).touch()
+    folder = tmp_path / "my [photos]"
+    for pattern, expected in {
+        "*.png": ["a[1].png", "b.png"],
+        "a[1].*": ["a[1].png"],
+        "?.*": ["b.png", "d.jpg"],
+        "*": ["a[1].png", "b.png", "d.jpg", "sub/c.tif"],
+    }.items():
+        assert [path.relative_to(folder).as_posix() for path in find_photos(folder / pattern)] == expected
+    with pytest.raises(AdaptDiffuseError, match=r"There is no photo or folder .*\*\.bmp"):
+        find_photos(folder / "*.bmp")
+
+
+def test_a_name_with_a_wildcard_in_it_is_that_file_first(tmp_path):
+    for name in ("b?.png", "bc.png"):
+        (tmp_path / name).touch()
+    assert find_photos(tmp_path / "b?.png") == [tmp_path / "b?.png"]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(AdaptDiffuseError, match=r"^There is no file .*nowhere\.png\.$"):
+        read_mask(tmp_path / "nowhere.png")
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "photo.png"
     write_image(path, planes(rgb()))
