@@ -108,4 +108,7 @@ def device_of(name: str) -> torch.device:
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise AdaptDiffuseError(f"The device '{name}' cannot be used ({str(error).splitlines()[0]}).") from None
+        said = str(error).splitlines()[0]
+        # torch answers a name that it does not know with the forty that it does
+        why = "take auto, cpu, cuda or mps" if said.startswith(("Expected one of", "Invalid device string")) else said
+        raise AdaptDiffuseError(f"The device '{name}' cannot be used ({why}).") from None

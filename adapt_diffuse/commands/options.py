@@ -28,10 +28,11 @@ NOISE_STD = 0.05
 
 
 def add_degradation(parser: argparse.ArgumentParser, default: str = "gaussian-blur:std=3.0") -> None:
+    estimated = ", or auto, which estimates it" if default == AUTO else ""
     parser.add_argument(
         "--degradation",
         default=default,
-        help="what happened to the photo (restore takes auto too, and estimates it), several in turn with '|' in "
+        help=f"what happened to the photo{estimated}, several in turn with '|' in "
         "quotes: gaussian-blur:std=3.0, lens-blur:radius=3, motion-blur:length=9,angle=30, "
         "camera-blur:extent=9,gain=1.2,seed=0, kernel-blur:file=PSF.png, bkse:file=GOPRO_wVAE.pth,seed=0, "
         "missing-pixels:drop=0.75,seed=0, missing-box:height=32,width=32,top=0,left=0 (no top or left: seed=0 draws "
@@ -53,7 +54,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="safetensors file; none (restore, demo) calibrates instead; default: the bundled one",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument(
         "--guidance-vae",
         type=Path,
@@ -140,8 +141,11 @@ def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path
     Photos of the same name get -2, -3, ... . A source without photos is named on stderr.
 
     Raises:
-        AdaptDiffuseError: no source has a photo, or a photo would be overwritten by what is made of it.
+        AdaptDiffuseError: ``out`` cannot be a folder, no source has a photo, or a photo would be overwritten by what is
+            made of it.
     """
+    if (file := next((path for path in (out, *out.parents) if path.is_file()), None)) is not None:
+        raise AdaptDiffuseError(f"--out is a folder, but {file} is a file: choose another.")
     photos: list[Path] = []
     missing: list[AdaptDiffuseError] = []
     for source in sources:

@@ -38,7 +38,7 @@ BAD = {
     "truncated encoder": (["{photo}"], ["--severity-encoder", "{broken}"], "is not a complete safetensors file"),
     "no encoder": (["{photo}"], ["--severity-encoder", "{model}/unet/{weights}"], "is not a severity encoder"),
     "encoder of another space": (["{photo}"], ["--severity-encoder", "{other}"], "another latent space"),
-    "unknown device": (["{photo}"], ["--device", "abacus"], "The device 'abacus' cannot be used"),
+    "unknown device": (["{photo}"], ["--device", "gpu"], "'gpu' cannot be used (take auto, cpu, cuda or mps)."),
 }
 
 
@@ -107,13 +107,23 @@ def test_a_photo_with_nan_is_one_sentence(files, photos, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["restore", "degrade"])
-def test_a_folder_that_cannot_be_written_is_one_sentence(files, photos, tmp_path, capsys, command):
+@pytest.mark.parametrize("command", ["restore", "degrade", "find-scratches"])
+@pytest.mark.parametrize("out", ["taken", "taken/deeper/still"])
+def test_a_file_in_the_place_of_the_folder_is_said_before_the_work(files, photos, tmp_path, capsys, command, out):
     (tmp_path / "taken").write_text("a file")
     more = [*model(files), "--steps", 1] if command == "restore" else []
-    assert call(command, photos[0], "--out", tmp_path / "taken", *more) == 2
-    one_sentence(capsys, tmp_path / "taken", "cannot be written")
+    assert call(command, *photos, "--out", tmp_path / out, *more) == 2
+    one_sentence(capsys, f"--out is a folder, but {tmp_path / 'taken'} is a file")  # one, for all of the photos
     assert (tmp_path / "taken").read_text() == "a file"
+
+
+def test_auto_is_offered_where_it_is_taken_alone(capsys):
+    offered = {}
+    for command in ("restore", "degrade", "demo"):
+        with pytest.raises(SystemExit):
+            call(command, "--help")
+        offered[command] = "or auto, which estimates it" in " ".join(capsys.readouterr().out.split())
+    assert offered == {"restore": True, "degrade": False, "demo": False}
 
 
 def test_a_report_that_cannot_be_written_is_one_sentence(files, photos, tmp_path, capsys):
