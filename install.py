@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,7 +53,9 @@ def problems(folder: Path) -> list[str]:
     if sys.version_info < PYTHON:
         found.append(f"Python {sys.version.split()[0]} is older than {dotted(PYTHON)}: use ComfyUI's newer Python.")
     found += check_package("torch", TORCH, "update ComfyUI's own PyTorch.")
-    advice = f'run "{sys.executable}" -m pip install -r "{folder / "requirements.txt"}"'
+    # the portable build's Python is alone with what is in its folder only where -s is told
+    alone = " -s" if Path(sys.executable).parent.name == "python_embeded" else ""
+    advice = f'run "{sys.executable}"{alone} -m pip install -r "{folder / "requirements.txt"}"'
     found += check_package("diffusers", DIFFUSERS, advice)
     for module in ("safetensors", "numpy", "einops", "PIL"):
         if importlib.util.find_spec(module) is None:
@@ -66,6 +69,8 @@ def problems(folder: Path) -> list[str]:
 
 
 def main() -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # folders have letters that some consoles cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     folder = Path(__file__).resolve().parent
     found = problems(folder)
     for sentence in found:

@@ -1,5 +1,6 @@
 """What ComfyUI-Manager runs: it says what is missing and changes nothing."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -76,6 +77,32 @@ def test_it_runs_by_itself_and_leaves_nothing(pack, whole):
     said = "everything it needs is here." if whole else "The bundled weights are missing: clone the repository again."
     assert (done.returncode, done.stdout, done.stderr) == (0 if whole else 1, f"Adapt & Diffuse: {said}\n", "")
     assert sorted(pack.rglob("*")) == before
+
+
+def test_advice_with_letters_that_the_console_lacks_is_still_told(pack):
+    folder = pack.parent / "\u65e5\u672c"
+    folder.mkdir()
+    code = (ROOT / "install.py").read_text(encoding="utf-8")
+    (folder / "install.py").write_text(re.sub(r"\(0, 32\)", "(99,)", code), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(folder / "install.py")],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "\\u65e5\\u672c" in done.stdout
+    assert "is older than 99: run" in done.stdout
+
+
+@pytest.mark.parametrize(("folder", "told"), [("python_embeded", True), (".venv", False)])
+def test_the_portable_build_keeps_apart_from_another_python(pack, monkeypatch, folder, told):
+    monkeypatch.setattr(install, "DIFFUSERS", (99,))
+    monkeypatch.setattr(sys, "executable", str(Path("ComfyUI") / folder / "python.exe"))
+    (advice,) = [sentence for sentence in install.problems(pack) if "diffusers" in sentence]
+    assert ('python.exe" -s -m pip install' in advice) == told
+    assert ('python.exe" -m pip install' in advice) != told
 
 
 def test_it_asks_for_the_versions_of_the_package():
