@@ -91,14 +91,14 @@ def descend(start: float, sigmas: Tensor, steps: int = 0) -> Tensor:
             evenly spaced ones of those levels.
 
     Returns:
-        (steps + 1,) float64, strictly falling, ending in 0.
+        (n + 1,) float64, strictly falling, ending in 0; n is ``steps``, or what there is where that is 0 or more than
+        the levels below ``start`` and the step to 0.
     """
     levels = sigmas.double()
     # a level within rounding of the start is the start
     below = levels[levels < start * (1 - 1e-6)].flip(0)
     if steps > 0 and steps - 1 < len(below):
-        picks = torch.linspace(0, len(below), steps + 1)[1:-1].round().long() - 1
-        below = below[picks.clamp_min(0)]
+        below = below[torch.linspace(0, len(below), steps + 1)[1:-1].round().long() - 1]
     ends = torch.zeros(1, dtype=torch.float64, device=levels.device)
     return torch.cat([ends + start, below, ends])
 

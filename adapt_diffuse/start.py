@@ -21,7 +21,8 @@ class StartSettings:
     Attributes:
         noise_correction, mode, rounding: see ``schedule.start_sigma``.
         steps: number of steps; 0 leaves it to ``per_octave``. See ``schedule.descend``.
-        levels: how many of the model's levels there are to walk; 0 is all of them. See ``schedule.thin``.
+        levels: how many of the model's levels there are to walk below the start; 0 is all of them. See
+            ``schedule.thin``.
         inversion: climb to the start by DDIM inversion instead of adding noise. Costs as many denoiser passes as
             there are steps.
         per_octave: steps in which the level halves, so that their number follows from the start; 0 walks every level
@@ -42,7 +43,7 @@ class Start:
     """The beginning of reverse diffusion.
 
     Attributes:
-        x: (B, C, h, w), ``z0 + sigma eps``.
+        x: (B, C, h, w), ``z0 + sigma eps``; in mode "paper" its noise is ``sqrt(c)`` times as large.
         sigma: (B,) its level.
         schedules: B falling schedules from ``sigma`` to 0.
     """
@@ -65,6 +66,9 @@ def flash_start(
     ``x = z_hat + sqrt(c) sigma_hat eps``, c the noise correction. The estimate is taken for the clean latent: its own
     error is not drawn, so samples vary less than the posterior (benchmarks/README.md, where the truth is known).
 
+    Mode "matched" draws noise of the level at which the schedule starts: where that was rounded to a level of the
+    model, or held within its range, the noise is, too. Mode "paper" draws ``sqrt(c) sigma_hat`` at the level sigma_hat.
+
     Mode "published" is the released code's ``sqrt(1 - c sigma_hat^2) z_hat + sqrt(c) sigma_hat eps`` taken as
     variance-preserving latent, for comparison.
 
@@ -76,9 +80,12 @@ def flash_start(
     if settings.inversion:
         return Start(ddim_inversion(z_hat, schedules, prior), sigma, schedules)
     eps = randn(z_hat.shape, z_hat, generators)
+    if settings.mode == "matched":
+        return Start(z_hat + over_image(sigma, z_hat) * eps, sigma, schedules)
     std = start_noise(severity.sigma_hat, settings.noise_correction)
-    if settings.mode != "published":
-        std = std.clamp(max=float(prior.sigmas[-1]))  # a severity beyond the schedule has no level with more noise
+    if settings.mode == "paper":
+        # a severity beyond the schedule has no level with more noise
+        std = std.clamp(max=float(thin(prior.sigmas, settings.levels)[-1]))
         return Start(z_hat + over_image(std, z_hat) * eps, sigma, schedules)
     if not bool((std <= 1).all()):
         raise AdaptDiffuseError(
@@ -90,9 +97,12 @@ def flash_start(
 
 
 def flash_schedules(sigma_hat: Tensor, sigmas: Tensor, settings: StartSettings) -> tuple[Tensor, list[Tensor]]:
-    """The start levels (B,) of severities (B,) on a model's ascending ``sigmas``, and the schedule from each."""
-    known = thin(sigmas, settings.levels)
-    starts = start_sigma(sigma_hat, known, settings.noise_correction, settings.mode, settings.rounding)
+    """The start levels (B,) of severities (B,) on a model's ascending ``sigmas``, and the schedule from each.
+
+    However few levels there are to walk, the start is at the severity: its own level is the first.
+    """
+    within = sigmas[sigmas <= thin(sigmas, settings.levels)[-1]]
+    starts = start_sigma(sigma_hat, within, settings.noise_correction, settings.mode, settings.rounding)
     return starts, schedules_from(starts, sigmas, settings)
 
 

@@ -11,7 +11,7 @@ from adapt_diffuse.restore import generators_for
 from adapt_diffuse.schedule import descend, thin, vp_sigmas
 from adapt_diffuse.severity import Severity
 from adapt_diffuse.solvers import ddim_step
-from adapt_diffuse.start import StartSettings, ddim_inversion, flash_start, noise_start
+from adapt_diffuse.start import StartSettings, ddim_inversion, flash_schedules, flash_start, noise_start
 from tests.reference import ldm_alphas_cumprod, relative_error
 
 SIGMAS = vp_sigmas(ldm_alphas_cumprod())
@@ -91,6 +91,28 @@ def test_half_of_the_levels_take_half_of_the_steps():
     whole, half = (flash_start(severity(), PRIOR, StartSettings(levels=n), generators_for(0, 3)) for n in (0, 500))
     assert torch.equal(whole.sigma, half.sigma)
     assert bool(((whole.steps - 2 * half.steps).abs() <= 1).all())
+
+
+@pytest.mark.parametrize("levels", [0, 1, 3, 10, 300, 500])
+@pytest.mark.parametrize("rounding", ["continuous", "schedule"])
+def test_a_matched_start_has_the_noise_of_its_level(levels, rounding):
+    known = severity(torch.tensor([0.0, 0.3, torch.inf], dtype=torch.float64))
+    start = flash_start(known, PRIOR, StartSettings(1.2, rounding=rounding, levels=levels), generators_for(3, 3))
+    eps = randn(known.z_hat.shape, known.z_hat, generators_for(3, 3))
+    assert relative_error(start.x, known.z_hat + column(start.sigma) * eps) < 1e-12
+    assert float(start.sigma[2]) == float(thin(SIGMAS, levels)[-1])
+
+
+@pytest.mark.parametrize("levels", [1, 3, 5, 10, 500])
+def test_few_levels_do_not_move_the_start(levels):
+    whole, few = (flash_schedules(SIGMA_HAT, SIGMAS, StartSettings(levels=n)) for n in (0, levels))
+    assert torch.equal(few[0], whole[0]) and torch.equal(few[0], SIGMA_HAT)
+    known = thin(SIGMAS, levels)
+    for sigma, schedule in zip(SIGMA_HAT, few[1], strict=True):
+        below = known[known < sigma].flip(0)
+        assert schedule.tolist() == [float(sigma), *below.tolist(), 0.0]
+    rounded = [flash_schedules(SIGMA_HAT, SIGMAS, StartSettings(rounding="schedule", levels=n))[0] for n in (0, levels)]
+    assert torch.equal(rounded[0], rounded[1])
 
 
 # DDIM inversion
