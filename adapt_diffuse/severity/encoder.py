@@ -15,6 +15,7 @@ from ..autoencoder import LatentEncoder
 from ..latent_space import LatentSpace
 from ..padding import pad_to_multiple
 
+SMALLEST = 1e-12  # variance: the root's slope at 0 has no bound
 HeadName = Literal["log-sigma", "paper"]
 Encode = Callable[[Tensor], Tensor]  # images (B, 3, H, W) on [0, 1] to latents in the model's scale, without gradient
 
@@ -71,7 +72,8 @@ class PaperHead(nn.Module):
         self.std_conv = nn.Conv2d(channels, channels, 1)
 
     def forward(self, features: Tensor, z_hat: Tensor) -> Tensor:
-        return self.std_conv(z_hat).square().flatten(1).mean(1).sqrt()
+        variance = self.std_conv(z_hat).square().flatten(1).mean(1)
+        return variance.clamp_min(SMALLEST).sqrt()
 
 
 class SeverityEncoder(nn.Module):

@@ -13,6 +13,8 @@ from adapt_diffuse.checkpoints import read_safetensors, write_safetensors
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.padding import pad_to_multiple
 from adapt_diffuse.severity import load_severity_encoder, save_severity_encoder
+from adapt_diffuse.severity.encoder import PaperHead
+from adapt_diffuse.severity.losses import paper_terms
 from tests.models import config_of, drawn_batch, tiny_autoencoder, tiny_severity_encoder
 from tests.reference import relative_error
 
@@ -204,3 +206,15 @@ def test_weights_that_do_not_fit_are_refused(checkpoint, change):
         tensors[name] = torch.zeros(1)
     write_safetensors(checkpoint, tensors, metadata)
     assert "do not fit the model" in refused(checkpoint)
+
+
+def test_a_published_head_that_predicts_no_error_has_a_gradient():
+    head = PaperHead(4)
+    torch.nn.init.zeros_(head.std_conv.weight)
+    torch.nn.init.zeros_(head.std_conv.bias)
+    z_hat = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    sigma_hat = head(z_hat, z_hat)
+    assert sigma_hat.tolist() == pytest.approx([0, 0], abs=1e-5)
+    paper_terms(z_hat, sigma_hat**2, torch.zeros_like(z_hat)).sigma.sum().backward()
+    for gradient in (z_hat.grad, head.std_conv.weight.grad, head.std_conv.bias.grad):
+        assert bool(torch.isfinite(gradient).all())
