@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 import torch
 
+from adapt_diffuse.benchmark import NOISE_SEED
 from adapt_diffuse.degradation import LearnedBlur
-from adapt_diffuse.degradation.bkse import CODE_STD, code_layout
+from adapt_diffuse.degradation.bkse import CODE_SEED, CODE_STD, code_layout
+from adapt_diffuse.degradation.camera import SHAKE_SEED
+from adapt_diffuse.degradation.missing import MASK_SEED
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.padding import pad_to_multiple
+from adapt_diffuse.restore import DAMAGE_SEED
+from adapt_diffuse.severity.calibration import PROBE_SEED
 from tests.learned_blur import learned_blur, save_learned_blur
 
 
@@ -76,3 +83,8 @@ def test_a_file_that_is_no_such_checkpoint_is_one_sentence(file, tmp_path, conte
 def test_bad_noise_is_not_blamed_on_the_file(file):
     with pytest.raises(AdaptDiffuseError, match="noise_std must be between 0 and 1"):
         LearnedBlur.load(file, noise_std=2.0)
+
+
+def test_no_two_kinds_of_numbers_are_drawn_from_one_seed():
+    offsets = [NOISE_SEED, MASK_SEED, DAMAGE_SEED, SHAKE_SEED, PROBE_SEED, CODE_SEED]
+    assert min(abs(a - b) for a, b in combinations([0, *offsets], 2)) > 100_000
