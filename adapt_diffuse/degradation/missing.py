@@ -75,10 +75,12 @@ class MissingPixels(SameSize, Pixelwise):
         if self.mask.shape[2:] != image.shape[2:] or len(self.mask) not in (1, len(image)):
             count, _, height, width = self.mask.shape
             # hosts give an empty mask of a fixed size where none was painted
-            empty = "it marks nothing as lost, so paint over the damage, or " if bool(self.mask.all()) else ""
+            empty = "it marks nothing as lost, so paint over the damage, or " if count and bool(self.mask.all()) else ""
+            same_size = self.mask.shape[2:] == image.shape[2:]
+            wanted = "one mask for all photos, or one per photo" if same_size else "a mask of the photo's size"
             raise AdaptDiffuseError(
                 f"The mask is {width} x {height} ({count} of them) but the photo is {image.shape[3]} x "
-                f"{image.shape[2]} ({len(image)} of them): {empty}give a mask of the photo's size."
+                f"{image.shape[2]} ({len(image)} of them): {empty}give {wanted}."
             )
         if self.mask.device != image.device:
             self.mask = self.mask.to(image.device)

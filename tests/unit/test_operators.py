@@ -201,6 +201,15 @@ def test_a_mask_is_made_smaller_with_its_photo_and_loses_whatever_was_touched(si
         mask(torch.ones(1, 3, 20, 31))
 
 
+@pytest.mark.parametrize("masks", [0, 2, 5])
+def test_masks_for_another_number_of_photos_are_told_how_many(masks):
+    lost = MissingPixels(torch.ones(masks, 1, 4, 6))
+    with pytest.raises(AdaptDiffuseError) as caught:
+        lost(torch.zeros(3, 3, 4, 6))
+    assert f"6 x 4 ({masks} of them)" in str(caught.value)
+    assert str(caught.value).endswith("give one mask for all photos, or one per photo.")
+
+
 def test_lost_pixels_lose_all_channels():
     observed = RandomMissingPixels(0.5, seed=1).observed(torch.ones(1, 3, 32, 32))
     assert torch.equal(observed[:, :1].expand_as(observed), observed)
