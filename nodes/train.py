@@ -38,10 +38,10 @@ def photo_folder(name: str, path: str) -> Path:
     Raises:
         AdaptDiffuseError: there is none of that name, or the path is not the whole path of a folder.
     """
-    if path.strip():
-        typed = Path(path.strip()).expanduser()
+    if named := path.strip().strip("\"'"):  # Windows copies paths in quotes
+        typed = Path(named).expanduser()
         if not typed.is_absolute() or not typed.is_dir():
-            raise AdaptDiffuseError(f"'{path.strip()}' is not the whole path of a folder: correct 'path' or empty it.")
+            raise AdaptDiffuseError(f"'{named}' is not the whole path of a folder: correct 'path' or empty it.")
         return typed
     root = Path(folder_paths.get_input_directory())
     if name not in photo_folders() or not (folder := root if name == INPUT_ITSELF else root / name).is_dir():
