@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
+from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_calibration import HostCalibration
 from ..adapt_diffuse.severity.calibration_photos import SIDE, calibration_size, sample_views
 from .wires import CATEGORY, DegradationIO, SeverityEncoderIO, photo_of
@@ -63,10 +64,21 @@ class CalibrateSeverity(io.ComfyNode):
         if good_photos is not None:
             photos = photo_of(good_photos)
         else:
+            if image is None and has_own_size(degradation):
+                raise AdaptDiffuseError(
+                    "The damage has a mask, and the sample photo must take its size: connect the damaged photo to the "
+                    "input 'image'."
+                )
             photos = sample_photos(degradation, (SIDE, SIDE) if image is None else (image.shape[1], image.shape[2]))
         found = HostCalibration.measure(vae, model, photos, degradation, count)
         law = f"error = {found.calibration.scale:.2f} x probe ^ {found.calibration.power:.2f}"
         return io.NodeOutput(found, ui=ui.PreviewText(f"{law}, measured on {len(photos)} photos"))
+
+
+def has_own_size(degradation: Any) -> bool:
+    """Whether the damage, as that by a mask, is only for photos of a size, which is not that of the sample photo."""
+    larger = (2 * SIDE, 2 * SIDE)
+    return calibration_size(degradation, *larger) == larger
 
 
 def sample_photos(degradation: Any, photo_size: tuple[int, int]) -> torch.Tensor:
