@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -32,24 +33,59 @@ def register_model_folder() -> None:
 
 
 def offer_sample_photos() -> None:
-    """Put the photos of the example workflows where Load Image finds them, unless the user has some of that name."""
+    """Put the photos of the example workflows where Load Image finds them, each once: a deleted one stays away."""
+    offered = offered_before()
     for name, source in SAMPLE_PHOTOS.items():
         target, original = Path(folder_paths.get_input_directory()) / name, bundled.WEIGHTS.parent / "assets" / source
-        if target.exists() or not original.is_file():
+        if name in offered or not original.is_file():
             continue
         try:
-            shutil.copyfile(original, target)
+            if not target.exists():  # the user may have another of that name
+                shutil.copyfile(original, target)
+            offered.append(name)
         except OSError as error:
             logging.info("Adapt & Diffuse: the sample photo %s was not copied to the input folder (%s).", name, error)
+    remember(offered)
+
+
+def offered_before() -> list[str]:
+    """The sample photos that were offered at earlier starts; none where that cannot be known."""
+    try:
+        return offered_file().read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+
+
+def remember(offered: list[str]) -> None:
+    if offered == offered_before() or not offered_file().parent.is_dir():
+        return
+    try:
+        offered_file().write_text("".join(f"{name}\n" for name in offered), encoding="utf-8")
+    except OSError as error:
+        logging.info("Adapt & Diffuse: the sample photos will be offered again at the next start (%s).", error)
+
+
+def offered_file() -> Path:
+    return Path(folder_paths.get_user_directory()) / "adapt_diffuse_sample_photos.txt"
 
 
 def model_names() -> list[str]:
-    """The bundled model, then every folder of models/diffusers with an unconditional UNet's parts."""
+    """The bundled model, then every folder of models/diffusers with an unconditional UNet."""
     found = set()
     for root in folder_paths.get_folder_paths("diffusers"):
         for config in Path(root).glob("*/unet/config.json"):
-            found.add(config.parent.parent.name)
+            if is_unconditional(config):
+                found.add(config.parent.parent.name)
     return [bundled.MODEL_NAME + BUNDLED, *sorted(found)]
+
+
+def is_unconditional(config: Path) -> bool:
+    """Whether the config.json of a UNet is one of the class that Load Latent Diffusion loads."""
+    try:
+        told = json.loads(config.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and told.get("_class_name") == "UNet2DModel"
 
 
 def model_path(name: str) -> Path:
