@@ -28,9 +28,11 @@ from adapt_diffuse.commands.demo import PHOTO, demo_photo
 from adapt_diffuse.defaults import make_solver, start_settings
 from adapt_diffuse.degradation import FAMILIES, Degradation, measure, parse_degradation
 from adapt_diffuse.estimate import describe_estimate, estimate_damage, load_estimator
+from adapt_diffuse.finish import finished
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.images import centre_crop, read_photo, smaller
 from adapt_diffuse.latent_space import test_pattern
+from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.photo_crops import PhotoCrops
 from adapt_diffuse.restore import damage_generators, generators_for, restore
 from adapt_diffuse.scratches import find_scratches
@@ -192,8 +194,22 @@ def restore_photo() -> Image.Image:
         damage = parse_degradation(spec, noise_std)
         y = damaged(flower(MIDDLE), damage)
         shown = torch.nn.functional.interpolate(y, (MIDDLE, MIDDLE), mode="nearest")
-        columns.append((words, torch.cat([shown, restored(y, damage)])))
+        columns.append((words, torch.cat([shown, finished(restored(y, damage), Measurement.of(y, damage))])))
     return before_after(columns)
+
+
+def detail() -> Image.Image:
+    """A photo with noise and one with scratches, and how much of their own detail is put back."""
+    photo, rows = flower(SMALL), []
+    for spec, noise_std in (("gaussian-blur:std=0.6", 0.06), ("film-damage:fade=0.4,scratches=5,dust=30", 0.03)):
+        damage = parse_degradation(spec, noise_std)
+        y = damaged(photo, damage)
+        image, measurement = restored(y, damage), Measurement.of(y, damage)
+        rows.append([y, *(finished(image, measurement, strength) for strength in (0, 1, 10))])
+    words = ("damaged", "detail 0", "detail 1", "detail 10")
+    return before_after(
+        [(word, torch.cat(column)) for word, column in zip(words, zip(*rows, strict=True), strict=True)]
+    )
 
 
 def blurred(std: float) -> tuple[Tensor, Severity]:
@@ -263,6 +279,7 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
     "find-scratches": find_scratches_picture,
     "estimate-degradation": estimate_degradation,
     "restore-photo": restore_photo,
+    "detail": detail,
 }
 
 if __name__ == "__main__":

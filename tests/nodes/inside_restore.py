@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from inside_tools import as_flow, distance, loaded_digest, native, pack, tell  # first: it makes this a ComfyUI
@@ -15,6 +16,7 @@ import torch
 from adapt_diffuse.bundled import bundled_model, default_encoder
 from adapt_diffuse.defaults import make_solver, start_settings
 from adapt_diffuse.degradation import measure, parse_degradation
+from adapt_diffuse.finish import finished
 from adapt_diffuse.hosts.comfy_model import HostModel
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.measurement import Measurement
@@ -55,7 +57,8 @@ def outside(y: torch.Tensor, text: str, solver: str, encoder: Any) -> Any:
     prior = DiffusersPrior.load(bundled_model())
     degradation = parse_degradation(text, 0.05)
     chosen, settings = make_solver(solver, degradation), start_settings(solver, STEPS)
-    return restore(y, degradation, prior, chosen, generators_for(SEED, len(y)), encoder, settings)
+    result = restore(y, degradation, prior, chosen, generators_for(SEED, len(y)), encoder, settings)
+    return replace(result, image=finished(result.image, Measurement.of(y, degradation)))
 
 
 def trained(kind: str) -> dict[str, Any]:
