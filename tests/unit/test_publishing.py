@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from PIL import Image
@@ -30,11 +31,22 @@ def git(*arguments: str) -> str:
 def test_all_that_runs_is_packed_and_nothing_that_only_we_need() -> None:
     files = packed()
     folders = {name.split("/")[0] for name in files if "/" in name}
-    needed = {"adapt_diffuse", "nodes", "weights", "web", "locales", "example_workflows", "assets"}
+    needed = {"adapt_diffuse", "nodes", "weights", "web", "locales", "example_workflows", "assets", "docs"}
     assert folders - {"subgraphs"} == needed
     assert {"__init__.py", "install.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE"} <= files
     assert {"assets/flower.jpg", "locales/de/nodeDefs.json", "web/docs/AdaptDiffuseLDPS.md"} <= files
     assert not {name for name in files if "phrases" in name or Path(name).name in ("draw.py", "banner.jpg")}
+
+
+def test_links_between_packed_pages_lead_to_packed_files() -> None:
+    files = packed()
+    checked = 0
+    for page in sorted(name for name in files - {"README.md", "CHANGELOG.md"} if name.endswith(".md")):
+        for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", (ROOT / page).read_text(encoding="utf-8")):
+            target = (ROOT / page).parent.joinpath(unquote(link)).resolve().relative_to(ROOT).as_posix()
+            assert any(name == target or name.startswith(f"{target}/") for name in files), f"{page}: {link}"
+            checked += 1
+    assert checked > 20
 
 
 def test_it_is_no_large_download() -> None:
