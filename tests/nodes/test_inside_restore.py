@@ -71,7 +71,7 @@ def test_frames_of_a_video_flicker_less_than_they_did(report: dict[str, Any]) ->
     assert found["still, most"] < 1e-5  # rows of a batch round differently on some processors
     assert found["alone"] < 1e-5
     assert max(found["video"], found["default"]) < found["input"] < 0.06
-    assert found["video"] < 0.7 * found["photos"]
+    assert found["video"] < 0.75 * found["photos"]
 
 
 def test_a_batch_that_the_memory_does_not_hold_is_restored_in_parts(report: dict[str, Any]) -> None:

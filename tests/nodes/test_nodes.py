@@ -185,6 +185,39 @@ def test_known_pixels_come_back_as_they_were(comfy: ComfyServer, graph: Graph) -
     assert np.abs(first[~known] - second[~known]).mean() > 0.01
 
 
+def test_the_photos_own_detail_comes_back(comfy: ComfyServer, graph: Graph) -> None:
+    model = graph.model()
+    photo = graph.photo("small.png")
+    noise = graph.add("AdaptDiffuseGaussianBlur", std=0.0, noise_std=0.02)[0]
+    noisy = graph.add("AdaptDiffuseApplyDegradation", image=photo, degradation=noise, seed=0)[0]
+    latent = graph.severity(noisy, model[1])[1]
+    psnr = []
+    for inputs in ({}, {"detail": 0.0}, {"detail": 1.0}):
+        more = {"image": noisy, "degradation": noise, **inputs} if inputs else {}
+        decoded = graph.add("AdaptDiffuseDecodeRestoration", latent=latent, vae=model[1], **more)[0]
+        psnr.append(graph.add("AdaptDiffuseMeasure", image=decoded, reference=photo)[0][0])
+    outputs = comfy.run(graph.prompt)
+    plain, none, detailed = (float(outputs[node]["text"][0].split()[1]) for node in psnr)
+    assert none == plain and detailed > plain + 2
+
+
+def test_an_enlarged_photo_is_decoded_whole_without_its_degradation(comfy: ComfyServer, graph: Graph) -> None:
+    model = graph.model()
+    photo = graph.photo("small.png")
+    small = graph.add("AdaptDiffuseDownscale", factor=2, filter="bicubic", noise_std=0.01)[0]
+    severity = graph.add(
+        "AdaptDiffuseEncodeSeverity", image=photo, vae=model[1], degradation=small,
+        severity_encoder=graph.add("AdaptDiffuseLoadSeverityEncoder", encoder_name=HOLES_ENCODER)[0],
+    )  # fmt: skip
+    shown = [
+        graph.show(graph.add("AdaptDiffuseDecodeRestoration", latent=severity[1], vae=model[1], **more)[0])
+        for more in ({}, {"image": photo}, {"image": photo, "degradation": small})
+    ]
+    outputs = comfy.run(graph.prompt)
+    for node in shown:
+        assert pixels(comfy, outputs[node]["images"][0]).shape == (128, 128, 3)
+
+
 def test_what_lies_under_the_mask_does_not_matter(comfy: ComfyServer, graph: Graph) -> None:
     model = graph.model()
     mask = graph.add("LoadImage", image="holes.png")[1]
