@@ -53,7 +53,7 @@ def data_gradient(
 
     Returns:
         What may hold NaN or infinity where the model overflows. ``solve`` looks, one step later: to look here would
-        make a GPU wait at every step.
+        make a GPU wait until this gradient is there.
     """
     with torch.enable_grad():
         if through == "denoiser":

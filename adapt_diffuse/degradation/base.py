@@ -192,6 +192,27 @@ def in_float(image: Tensor) -> Tensor:
     return image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
 
 
+class Placed:
+    """A tensor of an operator, brought only once to every device and dtype that asks: to bring it makes a GPU wait.
+
+    Attributes:
+        values: as they were made, on the CPU.
+    """
+
+    def __init__(self, values: Tensor):
+        self.values = values
+        self._copies: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def like(self, image: Tensor) -> Tensor:
+        """The values in the dtype and on the device of ``image``."""
+        key = (image.dtype, image.device)
+        if key not in self._copies:
+            with torch.inference_mode(False):  # a tensor that is made within has no derivatives later
+                copied = self.values.to(image)
+                self._copies[key] = copied.clone() if copied.is_inference() else copied
+        return self._copies[key]
+
+
 def per_image(values: Tensor, indices: Tensor) -> Tensor:
     """The rows ``indices`` of an operator's parameter, which is shared by the batch when it has one row.
 

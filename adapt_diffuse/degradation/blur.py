@@ -10,7 +10,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import Dense, SameSize, check_noise_std, per_image
+from .base import Dense, Placed, SameSize, check_noise_std, per_image
 from .separable import Separable, Spectra
 
 MAX_STD = 50.0
@@ -92,15 +92,15 @@ class GaussianBlur(Separable, Dense, SameSize):
         self.noise_std = check_noise_std(noise_std)
         if not bool(((self.std >= 0) & (self.std <= MAX_STD)).all()):
             raise AdaptDiffuseError(f"The blur's std must be between 0 and {MAX_STD:g} pixels, not {std}.")
-        self._taps = gaussian_taps(self.std)
+        self._taps = Placed(gaussian_taps(self.std))
         self.spectra = Spectra(axis_matrix, self.std.tolist())
 
     def __call__(self, image: Tensor) -> Tensor:
-        taps = self._taps.to(image)
+        taps = self._taps.like(image)
         return filter_axis(filter_axis(image, taps, 2), taps, 3)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        taps = self._taps.to(y)
+        taps = self._taps.like(y)
         return filter_axis_adjoint(filter_axis_adjoint(y, taps, 3), taps, 2)
 
     def select(self, indices: Tensor) -> GaussianBlur:

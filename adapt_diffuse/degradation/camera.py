@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Dense, Generators, SameSize, check_noise_std, in_float, parameter, per_image
+from .base import Dense, Generators, Placed, SameSize, check_noise_std, in_float, parameter, per_image
 from .kernel_blur import MAX_LENGTH, filter_plane, path_kernel, shake_path
 
 # the same seed for kernel and noise would draw both from the same numbers
@@ -40,7 +40,7 @@ class CameraBlur(Dense, SameSize):
     def __init__(self, kernels: Tensor, gain: float = 1.2, noise_std: float = 0.0):
         self.gain = float(parameter(gain, 0.1, MAX_GAIN, "The camera's gain"))
         self.noise_std = check_noise_std(noise_std)
-        self._kernels = kernels.detach().double()
+        self._kernels = Placed(kernels.detach().double())
 
     @classmethod
     def shaken(
@@ -56,8 +56,9 @@ class CameraBlur(Dense, SameSize):
         return cls.shaken(extent, torch.Generator().manual_seed(seed + SHAKE_SEED), gain, noise_std)
 
     def __call__(self, image: Tensor) -> Tensor:
-        light = filter_plane(light_of(in_float(image)), self._kernels)
+        photo = in_float(image)
+        light = filter_plane(light_of(photo), self._kernels.like(photo))
         return value_of((self.gain * light).clamp(0, 1)).to(image.dtype)
 
     def select(self, indices: Tensor) -> CameraBlur:
-        return CameraBlur(per_image(self._kernels, indices), self.gain, self.noise_std)
+        return CameraBlur(per_image(self._kernels.values, indices), self.gain, self.noise_std)

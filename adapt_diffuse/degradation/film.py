@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import Dense, Generators, Pixelwise, SameSize, check_noise_std, in_float, parameter, per_image
+from .base import Dense, Generators, Pixelwise, Placed, SameSize, check_noise_std, in_float, parameter, per_image
 from .defects import draw_marks, marks_mask
 from .missing import MASK_SEED, MissingPixels, ScalableMask, SizedMask
 
@@ -38,6 +38,7 @@ class Fading(Dense, SameSize, Pixelwise):
         self.gain = _colours(gain, 0.01, 10, "The fading's gain")
         self.offset = _colours(offset, -1, 1, "The fading's offset")
         self.gamma = _colours(gamma, 1 / MAX_GAMMA, MAX_GAMMA, "The fading's gamma")
+        self._numbers = [Placed(values[:, :, None, None]) for values in (self.gain, self.offset, self.gamma)]
         self.noise_std = check_noise_std(noise_std)
 
     @classmethod
@@ -98,7 +99,7 @@ class Fading(Dense, SameSize, Pixelwise):
         if len(self.gain) not in (1, len(like)):
             count = len(self.gain)
             raise AdaptDiffuseError(f"There are {count} fadings for {len(like)} photos: give one, or one per photo.")
-        gain, offset, gamma = (values[:, :, None, None].to(like) for values in (self.gain, self.offset, self.gamma))
+        gain, offset, gamma = (values.like(like) for values in self._numbers)
         return gain, offset, gamma
 
     @staticmethod

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import Dense, SameSize, check_noise_std, per_image
+from .base import Dense, Placed, SameSize, check_noise_std, per_image
 from .kernel_blur import filter_plane, filter_plane_adjoint
 
 MAX_SIDE = 101  # pixels
@@ -59,13 +59,13 @@ class KernelBlur(Dense, SameSize):
     def __init__(self, kernel: Tensor, noise_std: float = 0.0):
         self.kernel = _checked(kernel)
         self.noise_std = check_noise_std(noise_std)
-        self._kernels = centred_kernel(self.kernel)
+        self._kernels = Placed(centred_kernel(self.kernel))
 
     def __call__(self, image: Tensor) -> Tensor:
-        return filter_plane(image, self._kernels)
+        return filter_plane(image, self._kernels.like(image))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return filter_plane_adjoint(y, self._kernels)
+        return filter_plane_adjoint(y, self._kernels.like(y))
 
     def select(self, indices: Tensor) -> KernelBlur:
         return KernelBlur(per_image(self.kernel, indices), self.noise_std)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Dense, SameSize, check_noise_std, parameter, per_image
+from .base import Dense, Placed, SameSize, check_noise_std, parameter, per_image
 from .kernel_blur import filter_plane, filter_plane_adjoint
 
 MAX_RADIUS = 50.0  # pixels
@@ -48,13 +48,13 @@ class LensBlur(Dense, SameSize):
     def __init__(self, radius: float | Tensor, noise_std: float = 0.0):
         self.radius = parameter(radius, 0, MAX_RADIUS, "The lens blur's radius in pixels")
         self.noise_std = check_noise_std(noise_std)
-        self._kernels = disk_kernel(self.radius)
+        self._kernels = Placed(disk_kernel(self.radius))
 
     def __call__(self, image: Tensor) -> Tensor:
-        return filter_plane(image, self._kernels)
+        return filter_plane(image, self._kernels.like(image))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return filter_plane_adjoint(y, self._kernels)
+        return filter_plane_adjoint(y, self._kernels.like(y))
 
     def select(self, indices: Tensor) -> LensBlur:
         return LensBlur(per_image(self.radius, indices), self.noise_std)

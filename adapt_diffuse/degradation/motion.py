@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Dense, SameSize, check_noise_std, parameter, per_image
+from .base import Dense, Placed, SameSize, check_noise_std, parameter, per_image
 from .kernel_blur import MAX_LENGTH, filter_plane, filter_plane_adjoint, line_path, path_kernel
 
 
@@ -25,13 +25,13 @@ class MotionBlur(Dense, SameSize):
         self.length = parameter(length, 0, MAX_LENGTH, "The motion blur's length in pixels")
         self.angle = parameter(angle, -360, 360, "The motion blur's angle in degrees")
         self.noise_std = check_noise_std(noise_std)
-        self._kernels = path_kernel(line_path(*torch.broadcast_tensors(self.length, self.angle)))
+        self._kernels = Placed(path_kernel(line_path(*torch.broadcast_tensors(self.length, self.angle))))
 
     def __call__(self, image: Tensor) -> Tensor:
-        return filter_plane(image, self._kernels)
+        return filter_plane(image, self._kernels.like(image))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return filter_plane_adjoint(y, self._kernels)
+        return filter_plane_adjoint(y, self._kernels.like(y))
 
     def select(self, indices: Tensor) -> MotionBlur:
         return MotionBlur(per_image(self.length, indices), per_image(self.angle, indices), self.noise_std)

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
-from .base import Dense, SameSize, check_noise_std, in_float, parameter, per_image, whole
+from .base import Dense, Placed, SameSize, check_noise_std, in_float, parameter, per_image, whole
 from .blur import index_select_adjoint, reflect_index
 from .separable import Separable, Spectra
 
@@ -81,14 +81,16 @@ class Downscale(Separable, Dense):
         checked = parameter(factor, 1, MAX_FACTOR, "The downscale factor")
         self.factor, self.filter = int(whole(checked, "The downscale factor")), _checked(filter)
         self.noise_std = check_noise_std(noise_std)
-        self._taps = reduction_taps(self.factor, self.filter)
+        self._taps = Placed(reduction_taps(self.factor, self.filter))
         self.spectra = Spectra(partial(_reduction, self.filter), [self.factor])
 
     def __call__(self, image: Tensor) -> Tensor:
-        return reduce_axis(reduce_axis(image, self.factor, self._taps, 2), self.factor, self._taps, 3)
+        taps = self._taps.like(image)
+        return reduce_axis(reduce_axis(image, self.factor, taps, 2), self.factor, taps, 3)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return reduce_axis_adjoint(reduce_axis_adjoint(y, self.factor, self._taps, 3), self.factor, self._taps, 2)
+        taps = self._taps.like(y)
+        return reduce_axis_adjoint(reduce_axis_adjoint(y, self.factor, taps, 3), self.factor, taps, 2)
 
     def prox(self, x0: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         if self.filter == "area":  # A A^T = I / factor^2
@@ -123,7 +125,8 @@ class LowResolution(Separable, Dense, SameSize):
         checked = parameter(factor, 1, MAX_FACTOR, "The downscale factor")
         self.factor, self.filter = whole(checked, "The downscale factor"), _checked(filter)
         self.noise_std = check_noise_std(noise_std)
-        self._sized: dict[int, Tensor] = {}
+        self._made: dict[tuple[int, int], Tensor] = {}  # of a factor and a size
+        self._sized: dict[int, Placed] = {}
         self.spectra = Spectra(partial(_down_and_up, self.filter), self.factor.tolist())
 
     def _matrices(self, like: Tensor, axis: int) -> Tensor:
@@ -133,8 +136,14 @@ class LowResolution(Separable, Dense, SameSize):
             count = len(self.factor)
             raise AdaptDiffuseError(f"There are {count} factors for {len(like)} photos: give one, or one per photo.")
         if size not in self._sized:
-            self._sized[size] = _each_down_and_up(self.factor, self.filter, size)
-        return self._sized[size].to(like)
+            each = [self._one(factor, size) for factor in self.factor.tolist()]
+            self._sized[size] = Placed(each[0][None] if len(each) == 1 else torch.stack(each))
+        return self._sized[size].like(like)
+
+    def _one(self, factor: int, size: int) -> Tensor:
+        if (factor, size) not in self._made:
+            self._made[factor, size] = _down_and_up(self.filter, factor, size)
+        return self._made[factor, size]
 
     def __call__(self, image: Tensor) -> Tensor:
         down, right = self._matrices(image, 2), self._matrices(image, 3)
@@ -149,6 +158,7 @@ class LowResolution(Separable, Dense, SameSize):
             return self
         chosen = LowResolution(per_image(self.factor, indices), self.filter, self.noise_std)
         chosen.spectra = self.spectra.sharing(chosen.factor.tolist())
+        chosen._made = self._made
         return chosen
 
 
@@ -156,11 +166,6 @@ def _reduction(filter: Filter, factor: float, size: int) -> Tensor:
     """The matrix (ceil(size / factor), size) float64 that makes an axis smaller by ``factor``."""
     identity = torch.eye(size, dtype=torch.float64)[None, None]
     return reduce_axis(identity, int(factor), reduction_taps(int(factor), filter), 2)[0, 0]
-
-
-def _each_down_and_up(factors: Tensor, filter: Filter, size: int) -> Tensor:
-    kinds = {int(factor): _down_and_up(filter, factor, size) for factor in factors.unique().tolist()}
-    return torch.stack([kinds[int(factor)] for factor in factors])
 
 
 def _down_and_up(filter: Filter, factor: float, size: int) -> Tensor:

@@ -133,7 +133,7 @@ def solve(
         AdaptDiffuseError: latents that are not finite, or generators for another number of images.
     """
     check_generators(generators, len(x))
-    # on the CPU: not every GPU has float64, and reading a level never waits for one
+    # on the CPU: not every GPU has float64, and a level is read without waiting for one
     table, lengths = align([schedule.cpu().double() for schedule in schedules])
     steps = table.shape[1] - 1
     joins = steps - lengths
@@ -156,7 +156,7 @@ def solve(
 
 
 class Watch:
-    """Notices latents that are not finite, one step late: a GPU is then already busy with the next step."""
+    """Notices latents that are not finite, one step late, so that to look makes a GPU wait for the last step alone."""
 
     def __init__(self) -> None:
         self._finite: Tensor | None = None

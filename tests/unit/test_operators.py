@@ -25,8 +25,11 @@ from adapt_diffuse.degradation import (
     ScalableMask,
     chain,
     for_each,
+    parse_degradation,
     randn,
+    resize,
 )
+from adapt_diffuse.degradation.base import Placed
 from adapt_diffuse.degradation.families import MissingPixelsFamily
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.measurement import Measurement
@@ -301,3 +304,39 @@ def test_numbers_for_fewer_photos_than_there_are_is_one_sentence(degradation):
             use()
     with pytest.raises(AdaptDiffuseError, match="2 degradations for 3 photos"):
         for_each([Noise(0.1), Noise(0.2)]).select(torch.tensor([0, 2]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gaussian-blur:std=1", "lens-blur:radius=2", "motion-blur:length=3", "camera-blur:extent=3",
+        "downscale:factor=2", "film-damage:scratches=0,dust=0,fade=0.2",
+    ],
+)  # fmt: skip
+def test_numbers_are_brought_to_a_device_once(text, monkeypatch):
+    brought = []
+    like = Placed.like
+    monkeypatch.setattr(Placed, "like", lambda self, image: brought.append(like(self, image)) or brought[-1])
+    image = torch.rand(1, 3, 8, 8, generator=torch.Generator())
+    with torch.inference_mode():
+        operator = parse_degradation(text, 0.05)
+        first = operator(image)
+        operator(image.double())
+    kept = len({id(one) for one in brought})
+    for photo in (image, image.double()):
+        leaf = photo.clone().requires_grad_()
+        again = operator(leaf)
+        again.sum().backward()
+        assert again.dtype == photo.dtype and float((first - again.detach()).abs().max()) < 1e-5
+    assert len(brought) >= 4 and len({id(one) for one in brought}) == kept
+
+
+def test_photos_that_leave_a_batch_bring_their_matrices_along(monkeypatch):
+    made = []
+    original = resize._down_and_up
+    monkeypatch.setattr(resize, "_down_and_up", lambda *args: made.append(args) or original(*args))
+    blur, image = LowResolution(torch.tensor([2, 4, 2])), torch.rand(3, 3, 9, 7, generator=torch.Generator())
+    whole = blur(image)
+    assert len(made) == 2 * 2
+    part = blur.select(torch.tensor([1, 2]))(image[1:])
+    assert len(made) == 4 and torch.allclose(part, whole[1:], rtol=0, atol=1e-6)

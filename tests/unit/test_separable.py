@@ -83,7 +83,7 @@ def test_a_fresh_copy_has_new_tensors_and_the_decompositions_that_are_there(made
         clean = fresh(measurement)
         assert not clean.y.is_inference() and clean.y.data_ptr() != measurement.y.data_ptr()
         copied = clean.degradation.parts[0]
-        assert not copied.std.is_inference() and not copied._taps.is_inference()
+        assert not copied.std.is_inference() and not copied._taps.like(clean.y).is_inference()
         quiet = Measurement(clean.y, copied)
         steps.append(prox(quiet.degradation, torch.zeros_like(clean.y), clean.y, 0.1))
     assert len(made) == 4
