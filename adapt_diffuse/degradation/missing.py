@@ -49,7 +49,13 @@ class MissingPixels(SameSize, Pixelwise):
         self.mask = mask.detach() > 0.5
         if not bool(self.mask.flatten(1).any(1).all()):
             raise AdaptDiffuseError("The mask keeps no pixel at all: nothing is left to restore the photo from.")
+        self._placed: dict[torch.device, Tensor] = {}
         self.noise_std = check_noise_std(noise_std)
+
+    @property
+    def loses_nothing(self) -> bool:
+        """Whether every pixel is kept."""
+        return bool(self.mask.all())
 
     def __call__(self, image: Tensor) -> Tensor:
         return image * self._mask_for(image).to(image)
@@ -82,9 +88,9 @@ class MissingPixels(SameSize, Pixelwise):
                 f"The mask is {width} x {height} ({count} of them) but the photo is {image.shape[3]} x "
                 f"{image.shape[2]} ({len(image)} of them): {empty}give {wanted}."
             )
-        if self.mask.device != image.device:
-            self.mask = self.mask.to(image.device)
-        return self.mask
+        if image.device not in self._placed:
+            self._placed[image.device] = self.mask.to(image.device)
+        return self._placed[image.device]
 
 
 class SizedMask(ABC):
@@ -99,6 +105,11 @@ class SizedMask(ABC):
     @abstractmethod
     def mask(self, height: int, width: int) -> Tensor:
         """(1, 1, height, width), 1 where a pixel is kept."""
+
+    @property
+    @abstractmethod
+    def loses_nothing(self) -> bool:
+        """Whether every pixel of a photo of any size is kept."""
 
     def sized(self, height: int, width: int) -> MissingPixels:
         """The operator with the mask for photos of one size."""
@@ -137,6 +148,10 @@ class RandomMissingPixels(SizedMask, SameSize, Pixelwise):
         self.drop, self.seed, self.noise_std = drop, seed, check_noise_std(noise_std)
         self._sized = {}
 
+    @property
+    def loses_nothing(self) -> bool:
+        return self.drop == 0
+
     def mask(self, height: int, width: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed + MASK_SEED)
         return random_mask((1, 1, height, width), torch.tensor([self.drop]), generator)
@@ -173,6 +188,10 @@ class MissingBox(SizedMask, SameSize, Pixelwise):
         self.noise_std = check_noise_std(noise_std)
         self._sized = {}
 
+    @property
+    def loses_nothing(self) -> bool:
+        return min(self.height, self.width) == 0
+
     def mask(self, height: int, width: int) -> Tensor:
         where = rand((2,), torch.Generator().manual_seed(self.seed + MASK_SEED), torch.float64)
         free = torch.tensor([height - self.height + 1, width - self.width + 1])
@@ -205,6 +224,10 @@ class ScalableMask(SizedMask, SameSize, Pixelwise):
         self.whole = MissingPixels(kept, noise_std)
         self.noise_std = self.whole.noise_std
         self._sized = {(kept.shape[2], kept.shape[3]): self.whole}
+
+    @property
+    def loses_nothing(self) -> bool:
+        return self.whole.loses_nothing
 
     def mask(self, height: int, width: int) -> Tensor:
         full = self.whole.mask

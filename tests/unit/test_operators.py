@@ -340,3 +340,10 @@ def test_photos_that_leave_a_batch_bring_their_matrices_along(monkeypatch):
     assert len(made) == 2 * 2
     part = blur.select(torch.tensor([1, 2]))(image[1:])
     assert len(made) == 4 and torch.allclose(part, whole[1:], rtol=0, atol=1e-6)
+
+
+def test_a_mask_stays_on_the_callers_device():
+    operator = MissingPixels(torch.tensor([[1.0, 0.0]])[None, None])
+    assert operator(torch.zeros(1, 3, 1, 2, device="meta")).device.type == "meta"
+    assert operator.mask.device.type == "cpu"
+    assert operator(torch.ones(1, 3, 1, 2)).flatten().tolist() == [1, 0] * 3
