@@ -130,6 +130,10 @@ class Marks(SizedMask, SameSize, Pixelwise):
         self.seed, self.noise_std = seed, check_noise_std(noise_std)
         self._sized = {}
 
+    @property
+    def loses_nothing(self) -> bool:
+        return self.scratches == self.dust == 0
+
     def mask(self, height: int, width: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed + MASK_SEED)
         marks = draw_marks(height, width, self.scratches, self.dust, self.size, generator)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from .base import Degradation, Pixelwise
 from .chain import Chain, PerImage, without_noise
 from .missing import LOSING
+from .noise import Noise
 
 
 def steps_of(degradation: Degradation) -> list[tuple[Degradation, ...]]:
     """The steps in which the damage of each photo happened; a single row where all photos share them.
 
     Steps that only add noise are left out, for a chain has the noise of its end: ``chain(blur, Noise(0.1))`` is a blur
-    of noise 0.1. A photo that is noisy and nothing else has one of them.
+    of noise 0.1. A photo that is noisy and nothing else has one of them. A mask that loses nothing is one, too.
     """
     return [without_noise(row) for row in _rows(degradation)]
 
@@ -25,13 +26,16 @@ def _rows(degradation: Degradation) -> list[tuple[Degradation, ...]]:
         parts = [_rows(part) for part in degradation.parts]
         count = max(len(rows) for rows in parts)
         return [sum((rows[index % len(rows)] for rows in parts), ()) for index in range(count)]
+    if isinstance(degradation, LOSING) and degradation.loses_nothing:
+        return [(Noise(degradation.noise_std),)]
     return [(degradation,)]
 
 
 def loses_pixels(steps: Sequence[Degradation]) -> bool:
     """Whether pixels are unobserved at the end: lost in the last step, or before steps that are pixelwise.
 
-    What is lost earlier is smeared over its neighbours, see ``Chain``.
+    What is lost earlier is smeared over its neighbours, see ``Chain``. Only steps that do nothing else than to lose
+    pixels are looked for: False for film damage, which loses some and fades the others.
     """
     for step in reversed(steps):
         if isinstance(step, LOSING):

@@ -18,6 +18,7 @@ from adapt_diffuse.degradation import (
     MotionBlur,
     Noise,
     RandomMissingPixels,
+    ScalableMask,
     chain,
     for_each,
     loses_pixels,
@@ -149,3 +150,24 @@ def test_an_encoder_covers_a_batch_that_it_covers_photo_by_photo():
         for outside in (GaussianBlur(9.0, 0.05), chain(BOX, NOISE), chain(BLUR, Noise(0.5))):
             assert not covers(mixed, outside, photo)
             assert not covers(mixed, for_each([first, outside]), photo)
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        MissingBox(0, 0, noise_std=0.05),
+        MissingBox(3, 0, noise_std=0.05),
+        RandomMissingPixels(0.0, noise_std=0.05),
+        ScalableMask(torch.ones(1, 1, 4, 6), 0.05),
+        MissingPixels(torch.ones(2, 1, 4, 6), 0.05),
+        Marks(0, 0, noise_std=0.05),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_what_loses_nothing_is_noise(nothing):
+    assert kind_of(nothing) == "blur" and default_solver(nothing) == default_solver(NOISE)
+    ((step,),) = steps_of(nothing)
+    assert isinstance(step, Noise) and step.noise_std == 0.05
+    assert steps_of(chain(BLUR, nothing)) == steps_of(chain(nothing, BLUR)) == [(BLUR,)]
+    assert default_solver(chain(BLUR, nothing)) == "latino"
+    assert kind_of(chain(nothing, BOX)) == "missing"
