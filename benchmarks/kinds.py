@@ -1,4 +1,4 @@
-"""Every kind of damage: the photo as it came, the severity encoder's estimate, and the restoration.
+"""Every kind of damage: the photo as it came, the estimate of its severity, the restoration without and with detail.
 
     python -m benchmarks.kinds --images TEST --limit 20 --out kinds.json --sheet kinds.png
 
@@ -49,16 +49,17 @@ KINDS = (
 def pictures(
     degradation: Degradation, truth: Tensor, prior: DiffusersPrior, encoder: SeverityModel, batch: int
 ) -> dict[str, Tensor]:
-    """The photos (n, 3, H, W) on [0, 1]: damaged, estimated, restored."""
-    versions: dict[str, list[Tensor]] = {"damaged": [], "ae": [], "default": []}
+    """The photos (n, 3, H, W) on [0, 1]: damaged, estimated, by the solver alone, and as the tool gives them."""
+    versions: dict[str, list[Tensor]] = {"damaged": [], "ae": [], "solver": [], "default": []}
     for first, part in zip(range(0, len(truth), batch), truth.split(batch), strict=True):
         y = measure(part, degradation, damage_generators(first, len(part)))
         versions["damaged"].append(degradation.start_image(y).clamp(0, 1))
-        for method, solver in (("ae", None), ("default", make_solver("default", degradation))):
+        for method, solver in (("ae", None), ("solver", make_solver("default", degradation))):
             generators = generators_for(first + NOISE_SEED, len(part))
             start = start_settings("default", 0, degradation)
             image = restore(y, degradation, prior, solver, generators, encoder, start).image
-            versions[method].append(finished(image, Measurement.of(y, degradation)) if solver else image)
+            versions[method].append(image)
+        versions["default"].append(finished(versions["solver"][-1], Measurement.of(y, degradation)))
     height, width = truth.shape[2:]  # a smaller photo may stand for a few pixels more
     return {method: torch.cat(images)[:, :, :height, :width] for method, images in versions.items()}
 

@@ -15,6 +15,7 @@ from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_calibration import HostCalibration
 from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder, pattern_latent
 from ..adapt_diffuse.hosts.comfy_levels import model_levels
+from ..adapt_diffuse.hosts.comfy_progress import photo_by_photo
 from ..adapt_diffuse.hosts.comfy_restore import (
     Sampled,
     dialled_solver,
@@ -158,6 +159,12 @@ class RestorePhoto(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **inputs: Any) -> str:
+        """The user's encoders: a new one may fit better than the one that a cached run took."""
+        found = ((path, path.stat()) for path in own_encoders())
+        return "\n".join(f"{path} {state.st_mtime_ns} {state.st_size}" for path, state in found)
+
+    @classmethod
     def execute(
         cls,
         image: torch.Tensor,
@@ -192,7 +199,7 @@ class RestorePhoto(io.ComfyNode):
         residual = measurement.residual_ratio(photo_of(plain).to(measurement.y))
         restored = finished(plain, measurement, match_colours, known_pixels, detail)
         seconds = time.monotonic() - begin
-        levels, unsaid = sampled.levels, unsaid_noise(measurement)
+        levels, unsaid = sampled.levels, unsaid_noises(measurement, video)
         lines = describe_batch(severity.sigma_hat, sampled.steps, levels, degradation, residual, unsaid, seconds)
         report = lines + told
         raw = model.get_model_object("latent_format").process_out(severity.z_hat)
@@ -256,6 +263,14 @@ def finished(
         photo = finish.match_grey(photo, measurement)
     photo = finish.with_known(photo, measurement, known_pixels)  # type: ignore[arg-type]
     return image_of(photo).clamp(0, 1)
+
+
+def unsaid_noises(measurement: Measurement, video: bool) -> list[float]:
+    """``unsaid_noise`` of each photo, until the user cancels; the frames of a video share that of the middle one."""
+    count = len(measurement.y)
+    judged = [count // 2] if video else list(range(count))
+    found = [unsaid_noise(measurement.select(torch.tensor([index])))[0] for index in photo_by_photo(judged)]
+    return found * count if video else found
 
 
 def restoration_picture(severity: Severity, sampled: Sampled, degradation: Any, model: Any) -> torch.Tensor:

@@ -255,14 +255,14 @@ def parts() -> dict[str, Any]:
 
 
 def finish() -> dict[str, Any]:
-    """The last touch: the mean that is left of the residual, and the pixels outside of a hole."""
+    """The last touch, without detail: the mean that is left of the residual, and the pixels outside of a hole."""
     blur, box = "gaussian-blur:std=1.5", "missing-box:height=12,width=14,top=16,left=20"
     truth, found = photos((48, 64))[:1], {}
     with torch.inference_mode():
         host = bundled()
         y = measure(truth, parse_degradation(blur, 0.05), generators_for(1, 1))
         for on in (False, True):
-            image = in_node(host, y, blur, "default", match_colours=on)[0].movedim(-1, 1)
+            image = in_node(host, y, blur, "default", match_colours=on, detail=0.0)[0].movedim(-1, 1)
             left = Measurement.of(y, parse_degradation(blur, 0.05)).residual(image).mean((2, 3))
             found[f"residual {on}"] = float(left.abs().max())
         node = pack("nodes.restore").RestorePhoto
@@ -272,7 +272,7 @@ def finish() -> dict[str, Any]:
             for known in ("auto", "keep", "restore"):
                 image = node.execute(
                     y.movedim(1, -1), host.model, host.vae, degradation, "default", 0.5, SEED, steps=STEPS,
-                    known_pixels=known,
+                    known_pixels=known, detail=0.0,
                 ).result[0].movedim(-1, 1)  # fmt: skip
                 off = (image - y).abs().amax(1)[0]
                 hole = (image - truth).abs().amax(1)[0][16:28, 20:34].mean()
