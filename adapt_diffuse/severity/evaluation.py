@@ -12,7 +12,6 @@ from ..degradation.families import Family
 from .checkpoint import AnySeverityEncoder
 from .encoder import Encode
 from .losses import error_variance
-from .refiner import SeverityRefiner
 
 
 @dataclass(frozen=True)
@@ -114,15 +113,6 @@ def errors_of(encoder: AnySeverityEncoder, judged: list[Judged]) -> SeverityErro
         true = error_variance(found.z_hat.cpu(), part.z0).sqrt()
         columns.append((part.level, found.sigma_hat, true, error.square().flatten(1).mean(1)))
     return SeverityErrors(*(torch.cat(column).double() for column in zip(*columns, strict=True)))
-
-
-def evaluate(
-    encoder: AnySeverityEncoder, encode: Encode, family: Family, photos: Tensor, seed: int, batch: int = 16
-) -> SeverityScores:
-    """Scores on ``photos`` (n, 3, H, W) on [0, 1], each damaged once by a draw from ``family``."""
-    device = next(encoder.parameters()).device
-    refines = isinstance(encoder, SeverityRefiner)
-    return errors_of(encoder, prepare(encode, family, photos, seed, device, refines, batch)).scores()
 
 
 def correlations(a: Tensor, b: Tensor) -> tuple[float, float]:

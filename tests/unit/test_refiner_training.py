@@ -15,13 +15,13 @@ from adapt_diffuse.degradation.families import GaussianBlurFamily, MissingPixels
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.photo_crops import PhotoCrops, held_out
 from adapt_diffuse.severity import SeverityRefiner, load_severity_encoder
-from adapt_diffuse.severity.evaluation import evaluate
 from adapt_diffuse.severity.ranks import Ranks
 from adapt_diffuse.severity.replay import KEPT, Batch, BatchSource, Replay
 from adapt_diffuse.severity.trainee import refiner_of, trainee_of
 from adapt_diffuse.severity.training import SeverityTraining, TrainingSettings
 from tests.comfyui import REPOSITORY
 from tests.models import draw_photos, tiny_autoencoder
+from tests.severity_scores import evaluate
 
 CPU = torch.device("cpu")
 OPTIONS = {"batch": 4, "size": 32, "learning_rate": 5e-3, "average": 0.8, "architecture": "refiner", "width": 16}

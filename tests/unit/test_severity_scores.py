@@ -9,9 +9,10 @@ import torch
 from adapt_diffuse.autoencoder import encode_raw
 from adapt_diffuse.degradation import GaussianBlur
 from adapt_diffuse.degradation.families import GaussianBlurFamily
-from adapt_diffuse.severity.evaluation import correlations, evaluate
+from adapt_diffuse.severity.evaluation import correlations
 from adapt_diffuse.severity.losses import error_variance, nll_terms, paper_terms
 from tests.models import drawn_batch, tiny_severity_encoder
+from tests.severity_scores import evaluate
 
 
 def encode_of(encoder, autoencoder):

@@ -10,10 +10,10 @@ from adapt_diffuse.degradation.families import GaussianBlurFamily, MissingPixels
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.photo_crops import PhotoCrops
 from adapt_diffuse.severity import load_severity_encoder
-from adapt_diffuse.severity.evaluation import evaluate
 from adapt_diffuse.severity.trainee import trainee_of
 from adapt_diffuse.severity.training import SeverityTraining, TrainingSettings, learning_rate
 from tests.models import draw_photos, tiny_autoencoder
+from tests.severity_scores import evaluate
 
 HEADS = ("log-sigma", "paper")
 every_kind = pytest.mark.parametrize("kind", CLASSES)
