@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
 
 
 class Bar:
-    """The host's progress hook: keeps what it is told, and presses Cancel at a step."""
+    """The host's progress hook: keeps what it is told of six steps, and presses Cancel at one of them."""
 
     def __init__(self, cancel_at: int = 0):
         self.values: list[int] = []
@@ -36,10 +36,12 @@ class Bar:
         self.cancel_at = cancel_at
 
     def __call__(self, value: int, total: int, preview: Any, node_id: Any = None) -> None:
-        self.values.append(value)
         if preview is not None:
             self.previews.append(preview[1].size)
-        if value == self.cancel_at and total == SETTINGS["steps"]:
+        if total != SETTINGS["steps"]:  # of the photos that are read first
+            return
+        self.values.append(value)
+        if value == self.cancel_at:
             comfy.model_management.interrupt_current_processing()
 
 
