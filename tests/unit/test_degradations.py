@@ -23,6 +23,7 @@ from adapt_diffuse.degradation import (
     noise_levels,
     parse_degradation,
 )
+from adapt_diffuse.detail import with_detail
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
 from tests.learned_blur import save_learned_blur
@@ -337,6 +338,22 @@ def test_a_measurement_without_noise_is_the_operator(name, folder):
     operator.noise_std = 0.0
     image = photo((1, 3, 6, 6), 0)
     assert torch.equal(measure(image, operator, generators_for(0, 1)), operator(image))
+
+
+@every
+def test_its_photos_give_detail_back_each_as_it_would_alone(name, folder):
+    shape = (2, 3, 26, 22)
+    operator = REGISTRY[name].make(shape, 0, folder)
+    _, _, *size = whole_image(operator, photo(shape, 0))
+    truth = torch.nn.functional.interpolate(photo((2, 3, 7, 6), 0), size, mode="bilinear")
+    measurement = Measurement.of(measure(truth, operator, generators_for(5, 2)), operator)
+    restored = truth.mean((2, 3), keepdim=True).expand_as(truth)
+    detailed = with_detail(restored, measurement)
+    assert float((detailed - truth).square().mean()) < float((restored - truth).square().mean())
+    for index in (0, 1):
+        one = torch.tensor([index])
+        alone = with_detail(restored[one], measurement.select(one))
+        assert float((detailed[one] - alone).abs().max()) < 1e-6
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no GPU on this machine.")
