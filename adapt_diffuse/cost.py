@@ -87,7 +87,10 @@ class CountedPrior:
 
 
 def peak_memory() -> float | None:
-    """Peak memory in MiB: of the GPU's allocator where torch has used one, else of this process; None on Windows."""
+    """Peak memory in MiB: of the GPU's allocator where torch has used one, else of this process; None on Windows.
+
+    It is the highest since the process began, not that of one restoration.
+    """
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
     try:

@@ -18,9 +18,10 @@ Generators = torch.Generator | Sequence[torch.Generator]
 class Degradation(Protocol):
     """The operator A of ``y = A(x) + n``, with the noise level of n.
 
-    Images and measurements are (B, 3, H, W) in [0, 1]; ``noise_std`` is in the same unit. Parameters of an operator,
-    ``noise_std`` among them, are one number for the whole batch or one per image. Calling it is differentiable in the
-    image. A measurement may be smaller than its image.
+    Images and measurements are (B, 3, H, W) in [0, 1]; ``noise_std`` is in the same unit. Parameters of an operator are
+    one number for the whole batch or one per image; ``noise_std`` is one number, and one per image of ``Noise``,
+    ``Chain`` and ``PerImage`` alone. Calling it is differentiable in the image. A measurement may be smaller than its
+    image.
     """
 
     @property

@@ -36,14 +36,16 @@ class Mark:
     waves: float
 
 
-def draw_marks(height: int, width: int, scratches: int, dust: int, size: float, seed: torch.Generator) -> list[Mark]:
+def draw_marks(
+    height: int, width: int, scratches: int, dust: int, size: float, generator: torch.Generator
+) -> list[Mark]:
     """Random marks: long thin scratches, most of them along the film, and specks and hairs of dust.
 
     Args:
         scratches, dust: how many of each.
         size: pixels; a scratch is half to once as wide, a speck once to four times as large.
     """
-    numbers = rand((scratches + dust, DRAWS), seed, torch.float64).tolist()
+    numbers = rand((scratches + dust, DRAWS), generator, torch.float64).tolist()
     return [
         (_scratch if index < scratches else _dust)(height, width, size, drawn) for index, drawn in enumerate(numbers)
     ]

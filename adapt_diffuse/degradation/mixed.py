@@ -25,7 +25,9 @@ STAGES = 4
 
 @dataclass(frozen=True)
 class MixedFamily:
-    """Chains of blur (Gaussian or motion), low resolution, JPEG and missing pixels, each there every other time; noise.
+    """Chains of blur (Gaussian or motion), low resolution, JPEG and missing pixels, each with probability 1/2; noise.
+
+    A low resolution of factor 1 is none: of the default factors up to 4 it is there 3 times in 8.
 
     A stage's strength is uniform from none to its strongest, and the noise in [0, noise_std]. The level is the sum of
     the strengths, each from 0 to 1, the noise's among them: 0 is a perfect photo, 5 the worst.

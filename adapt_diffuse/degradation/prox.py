@@ -29,10 +29,11 @@ def prox(
 ) -> Tensor:
     """``argmin_x 1/2 |y - A x|^2 + weight/2 |x - x0|^2``, the first sum over the observed values.
 
-    Closed form for noise, missing pixels, Gaussian blur, downscaling and low resolution; conjugate gradients for motion
-    blur and chains. A closed form costs what one or two iterations of conjugate gradients do, and those are ten to
-    forty, the more the smaller the weight: for a blur of std 3 at 512 px it is 13 (weight 0.1) to 35 times (0.01)
-    faster. Gaussian blur and low resolution need a decomposition for it, once for each operator and size.
+    Closed form for noise, missing pixels, Gaussian blur, downscaling and low resolution; conjugate gradients for lens
+    and motion blur, kernels of one's own, chains and large photos (``separable.LONGEST``). A closed form costs what one
+    or two iterations of conjugate gradients do, and those are ten to forty, the more the smaller the weight: for a blur
+    of std 3 at 512 px it is 13 (weight 0.1) to 35 times (0.01) faster. Gaussian blur and low resolution need a
+    decomposition for it, once for each operator and size.
 
     Args:
         degradation: linear.

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..padding import pad_to_multiple
 
 WINDOW, HOP = 64, 16
-MOST_WINDOWS = 400
+MOST_WINDOWS = 400  # about
 CHANNELS = 3  # of the spectra
 SPECTRUM = (CHANNELS, WINDOW, WINDOW // 2 + 1)
 BLOCK = 8
@@ -45,7 +45,7 @@ def statistics_of(photo: Tensor) -> Statistics:
     photo = photo.detach().float().cpu()
     height, width = max(photo.shape[2], WINDOW), max(photo.shape[3], WINDOW)
     padded = pad_to_multiple(photo, WINDOW) if min(photo.shape[2:]) < WINDOW else photo
-    each = [_one(one[:, : max(height, WINDOW), : max(width, WINDOW)]) for one in padded]
+    each = [_one(one[:, :height, :width]) for one in padded]
     return Statistics(torch.stack([spectra for spectra, _ in each]), torch.stack([numbers for _, numbers in each]))
 
 
@@ -64,7 +64,7 @@ def _one(photo: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def window_powers(plane: Tensor) -> Tensor:
-    """Power spectra (n, 64, 33) of windows all over a plane (H, W), 400 at most; white noise of std s has s^2."""
+    """Power spectra (n, 64, 33) of windows all over a plane (H, W), about 400 at most; white noise of std s has s^2."""
     tops, lefts = _places(*plane.shape)
     windows = torch.stack([plane[top : top + WINDOW, left : left + WINDOW] for top in tops for left in lefts])
     taper = torch.hann_window(WINDOW, periodic=False)
@@ -74,7 +74,7 @@ def window_powers(plane: Tensor) -> Tensor:
 
 
 def _places(height: int, width: int) -> tuple[list[int], list[int]]:
-    """Where windows begin: every 16 pixels, or further apart where those were more than 400."""
+    """Where windows begin: every 16 pixels, or further apart where those were many more than 400."""
     hop = max(HOP, math.ceil(math.sqrt(max(height - WINDOW, 1) * max(width - WINDOW, 1) / MOST_WINDOWS)))
     tops, lefts = (list(range(0, side - WINDOW + 1, hop)) for side in (height, width))
     return tops, lefts

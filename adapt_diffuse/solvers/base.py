@@ -50,7 +50,8 @@ class Solver(Protocol):
         """From ``sigma`` (B,) to ``sigma_next`` (B,).
 
         Returns:
-            The next x (B, C, h, w), and the posterior mean z0 of this step (for previews).
+            The next x (B, C, h, w), and the z0 of this step (for previews): the posterior mean, or what it became where
+            a solver fits it to the photo.
         """
         ...
 
