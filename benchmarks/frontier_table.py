@@ -63,14 +63,14 @@ def times(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def line(row: dict[str, Any], task: str) -> list[str]:
-    """A row of the page's table; bold where the whole interval is above zero."""
+    """A row of the page's table; bold where the interval leaves out zero."""
     method, density, *tiny = row["case"].split(" ")
     steps = "" if method == "ae" else "all levels" if density == "0" else density
     gains = []
     for score, digits in zip(SCORES, (2, 3), strict=True):
         mean, low, high = row[f"{score}_difference"]
         text = f"{mean:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-        gains.append("" if row["case"] == REFERENCE else f"**{text}**" if low > 0 else text)
+        gains.append("" if row["case"] == REFERENCE else f"**{text}**" if low > 0 or high < 0 else text)
     name = method if method.startswith("flash-") or method == "ae" else f"{method} from noise"
     name += ", tiny decoder" if tiny else ""
     cells = [f"{row['denoiser_forwards']:.1f}", f"{row['cost']:.1f}", f"{row['psnr']:.2f}", f"{row['haarpsi']:.3f}"]
