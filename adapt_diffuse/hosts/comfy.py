@@ -21,12 +21,12 @@ from ..fitted import differentiated
 from ..guidance_vae import Calls, compare
 from ..measurement import Measurement
 from ..prior import Codec, over_image
-from ..restore import generators_for
 from ..solvers import ReSample, Solver, solve
 from ..solvers.base import Callback
 from .comfy_copy import fresh, independent_denoiser
 from .comfy_levels import HostDenoiser
 from .comfy_memory import load, own_patcher, planned_memory
+from .comfy_noise import noise_numbers, step_generators
 from .comfy_refusals import USE_DECODER, gradients_told
 from .comfy_vae import VaeCopy
 
@@ -284,24 +284,6 @@ def check_sizes(x: Tensor, measurement: Measurement, vae: Any) -> None:
         raise AdaptDiffuseError(
             f"The latent stands for {stands_for} pixels but the solver's image has {width} x {height}: {advice}"
         )
-
-
-def step_generators(seed: int | None, indices: Sequence[int], like: Tensor) -> list[torch.Generator]:
-    """One CPU generator per image, past the draw that the host has used for the start noise of the same seed.
-
-    A photo restored here gets the numbers that ``restore`` gives it outside the host.
-    """
-    made = [generators_for((seed or 0) + index, 1)[0] for index in indices]
-    for generator in made:
-        torch.randn(like.shape[1:], generator=generator)
-    return made
-
-
-def noise_numbers(indices: Sequence[int] | None, count: int) -> list[int]:
-    """The numbers of ``count`` latents: ``indices``, or 0, 1, ..., continued as Repeat Latent Batch does."""
-    numbers = list(indices or range(count))
-    offset = max(numbers) - min(numbers) + 1
-    return [numbers[i % len(numbers)] + i // len(numbers) * offset for i in range(count)]
 
 
 def host_codec(vae: Any) -> Calls:
