@@ -196,7 +196,7 @@ def test_a_severity_row_of_equal_levels_has_no_correlation(prior, encoder):
 
 OPERATORS = {
     "blur": BLUR,
-    "lost pixels": MissingPixels(torch.ones(1, 1, 4, 4)),
+    "lost pixels": MissingPixels(torch.eye(4)[None, None]),
     "a lost box": MissingBox(2, 2),
     "noise alone": Noise(0.1),
     "JPEG": Jpeg(30.0),
