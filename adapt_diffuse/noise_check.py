@@ -27,7 +27,7 @@ def unsaid_noise(measurement: Measurement) -> list[float]:
     said = noise_levels(measurement.degradation, len(y))[whole.cpu()]
     top, left = (max(side - LOOK, 0) // 2 for side in y.shape[2:])
     middle = y[whole, :, top : top + LOOK, left : left + LOOK]
-    seen = estimate_damage(middle.clamp(0, 1).cpu().float(), _estimator()).damage.noise_std.double().cpu()
+    seen = estimate_damage(middle.clamp(0, 1).cpu().float(), _estimator()).damage.noise_std.cpu().double()
     noise[whole.cpu()] = torch.where(seen > MORE * said + LEAST, seen, 0)
     return noise.tolist()
 

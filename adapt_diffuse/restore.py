@@ -33,7 +33,7 @@ class Restoration:
         residual: (B,) ``|y - A(x)| / (noise_std sqrt(m))`` of the image.
         cost: passes, summed over the batch.
         seconds: wall-clock time of the batch.
-        peak_memory: MiB; None where the system does not tell.
+        peak_memory: MiB, the most that the process has held so far; None where the system does not tell.
     """
 
     image: Tensor
@@ -88,7 +88,8 @@ def restore(
         counted.cost.encoder_passes = max(counted.cost.encoder_passes, len(photo))
         z0 = severity.z_hat
     else:
-        latent = prior.encode(pad_to_multiple(measurement.start_image()[:1], prior.multiple))
+        with torch.no_grad():
+            latent = prior.encode(pad_to_multiple(measurement.start_image()[:1], prior.multiple))
         z0 = latent.new_zeros(len(photo), *latent.shape[1:])
     sigma, steps = torch.zeros(len(photo)), torch.zeros(len(photo), dtype=torch.int64)
     if solver is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -239,7 +240,10 @@ def family_from_json(values: dict[str, Any]) -> Family:
     try:
         return FAMILIES[name](**options)
     except TypeError:
-        raise AdaptDiffuseError(f"The family '{name}' does not have one of the options {sorted(options)}.") from None
+        given, known = sorted(set(options) - {"noise_std"}), list(signature(FAMILIES[name]).parameters)
+        raise AdaptDiffuseError(
+            f"The family '{name}' does not have one of the options {', '.join(given)}: it has {', '.join(known)}."
+        ) from None
 
 
 def parse_family(text: str, noise_std: float) -> Family:

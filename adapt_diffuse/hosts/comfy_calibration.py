@@ -35,7 +35,7 @@ class HostCalibration:
             AdaptDiffuseError: a VAE that is not the model's, or photos that do not fit.
         """
         space = host_latent_space(vae, model)
-        encode = watched(scaled_encode(vae, space), encodings(len(photos), degradation.select(torch.tensor([0]))))
+        encode = watched(scaled_encode(vae, space), encodings(len(photos), degradation, count))
         return cls(calibrate(photos, degradation, encode, space.factor, count), space)
 
     @property

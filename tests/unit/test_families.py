@@ -146,7 +146,10 @@ def test_a_family_survives_json(family):
             "missing-box, downscale, jpeg, noise, mixed, film-damage.",
         ),
         ({}, "Unknown degradation family 'None'"),
-        ({"name": "gaussian-blur", "drop": 1}, "'gaussian-blur' does not have one of the options ['drop']."),
+        (
+            {"name": "gaussian-blur", "drop": 1},
+            "'gaussian-blur' does not have one of the options drop: it has std_min, std_max, noise_std.",
+        ),
         (
             {"name": "gaussian-blur", "std_min": -1.0},
             "std_min and std_max must rise between 0 and 50, not be -1 and 3.",
