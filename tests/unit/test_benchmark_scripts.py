@@ -124,7 +124,7 @@ def test_the_frontiers_table_leaves_photos_out_of_means_and_cost(tmp_path, monke
     monkeypatch.setattr(sys, "argv", ["table", str(file), "--drop", "2", "--time", "--picture", str(picture)])
     frontier_table.main()
     _, _, estimate_line, reference, tiny = capsys.readouterr().out.strip().splitlines()
-    assert "| 0.0 | 1.1 | 20.50 |" in estimate_line and "| -1.75 [-2.00, -1.50] |" in estimate_line
+    assert "| 0.0 | 1.1 | 20.50 |" in estimate_line and "| **-1.75 [-2.00, -1.50]** |" in estimate_line
     assert estimate_line.endswith("| 1/40 |")
     # 60 denoiser passes, 61 of the decoder, one of the encoder
     assert f"| 60.0 | {60 + 61 * 0.6 + 0.5:.1f} | 22.25 |" in reference
