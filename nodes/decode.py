@@ -104,15 +104,19 @@ def finished(
     restored: torch.Tensor, measurement: Measurement, keep_known: bool, match_colours: bool, detail: float
 ) -> torch.Tensor:
     """The restored IMAGE with the photo's own detail, and after the two switches."""
+    photo = detailed(restored, measurement, match_colours, detail)
+    if keep_known:
+        photo = finish.paste_known(photo, measurement)
+    return image_of(photo).clamp(0, 1)
+
+
+def detailed(restored: torch.Tensor, measurement: Measurement, match_colours: bool, detail: float) -> torch.Tensor:
+    """A restored IMAGE as (B, 3, H, W) on the photo's device, in its colours where wanted, and with its own detail."""
     photo = photo_of(restored).to(measurement.y)
     if match_colours:
         photo = finish.match_colours(photo, measurement)
     photo = with_detail(photo, measurement, detail)
-    if match_colours:
-        photo = finish.match_grey(photo, measurement)
-    if keep_known:
-        photo = finish.paste_known(photo, measurement)
-    return image_of(photo).clamp(0, 1)
+    return finish.match_grey(photo, measurement) if match_colours else photo
 
 
 def restored_size(

@@ -10,7 +10,6 @@ from comfy_api.latest import io, ui
 
 from ..adapt_diffuse import bundled, finish
 from ..adapt_diffuse.defaults import SOLVER_NAMES, start_settings
-from ..adapt_diffuse.detail import with_detail
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_calibration import HostCalibration
 from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder, pattern_latent
@@ -29,6 +28,7 @@ from ..adapt_diffuse.severity import Severity
 from ..adapt_diffuse.severity.choice import choose
 from ..adapt_diffuse.words import damage_word, describe_batch
 from .calibrate import sample_photos
+from .decode import detailed
 from .load import own_encoders
 from .plot import as_image, schedule_plot, severity_bar, stacked
 from .solver_inputs import decoder_inputs, detail_input
@@ -255,12 +255,7 @@ def finished(
     restored: torch.Tensor, measurement: Measurement, match_colours: bool, known_pixels: str, detail: float
 ) -> torch.Tensor:
     """The restored IMAGE in the photo's colours, with its own detail and its known pixels."""
-    photo = photo_of(restored).to(measurement.y)
-    if match_colours:
-        photo = finish.match_colours(photo, measurement)
-    photo = with_detail(photo, measurement, detail)
-    if match_colours:
-        photo = finish.match_grey(photo, measurement)
+    photo = detailed(restored, measurement, match_colours, detail)
     photo = finish.with_known(photo, measurement, known_pixels)  # type: ignore[arg-type]
     return image_of(photo).clamp(0, 1)
 
