@@ -42,14 +42,24 @@ def with_detail(image: Tensor, measurement: Measurement, strength: float = 1.0) 
         strength: T is multiplied by it; 0 changes nothing, far above 1 brings the noise back too.
 
     Returns:
-        (B, 3, H, W), not clamped.
+        (B, 3, H, W), not clamped, where ``image`` is. Where a GPU's memory does not hold the work, the CPU does it.
     """
-    degradation = measurement.degradation
     if not strength:
         return image
+    try:
+        return put_back(image, measurement, strength)
+    except torch.cuda.OutOfMemoryError:
+        pass  # outside of the handler, which keeps what did not fit
+    there = Measurement(measurement.y.cpu(), measurement.degradation)
+    return put_back(image.cpu(), there, strength).to(image.device)
+
+
+def put_back(image: Tensor, measurement: Measurement, strength: float) -> Tensor:
+    """As ``with_detail``, where everything is."""
+    degradation = measurement.degradation
     if isinstance(degradation, PerImage) and not isinstance(degradation, LinearDegradation):
         photos = zip(image.split(1), measurement.y.split(1), degradation.degradations, strict=True)
-        return torch.cat([with_detail(part, Measurement(y, one), strength) for part, y, one in photos])
+        return torch.cat([put_back(part, Measurement(y, one), strength) for part, y, one in photos])
     smooth = without_jpeg(degradation)
     operator = smooth if isinstance(smooth, LinearDegradation) else Tangent(smooth, image)
     undone = smooth(image)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adapt_diffuse import detail
 from adapt_diffuse.degradation import (
     CameraBlur,
     Degradation,
@@ -151,9 +152,35 @@ def test_a_tangent_is_the_derivative_and_its_adjoint() -> None:
     assert float((tangent(change) * back).sum()) == pytest.approx(float((change * tangent.adjoint(back)).sum()), 1e-9)
 
 
+def test_what_a_gpu_does_not_hold_the_cpu_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = texture()
+    restored, measurement = smooth(photo), damaged(photo, GaussianBlur(0.7, 0.02))
+    expected, calls, whole = with_detail(restored, measurement), [], detail.put_back
+
+    def full_at_first(image: Tensor, there: Measurement, strength: float) -> Tensor:
+        calls.append((image.device.type, there.y.device.type))
+        if len(calls) == 1:
+            raise torch.cuda.OutOfMemoryError
+        return whole(image, there, strength)
+
+    monkeypatch.setattr(detail, "put_back", full_at_first)
+    assert torch.equal(with_detail(restored, measurement), expected)
+    assert calls == [("cpu", "cpu")] * 2
+
+
 def test_only_compression_is_left_out() -> None:
     blur, jpeg = GaussianBlur(1.0, 0.02), Jpeg(50, 0.03)
     assert without_jpeg(blur) is blur
     assert isinstance(without_jpeg(jpeg), Noise) and without_jpeg(jpeg).noise_std == 0.03
     kept = without_jpeg(chain(blur, jpeg))
     assert torch.equal(kept(texture()), blur(texture())) and kept.noise_std == 0.03
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="There is no GPU on this machine.")
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_gpu_gives_back_what_the_cpu_does(name: str) -> None:
+    photo = texture()
+    restored, measurement = smooth(photo), damaged(photo, DAMAGES[name][0])
+    there = Measurement(measurement.y.cuda(), measurement.degradation)
+    found = with_detail(restored.cuda(), there).cpu()
+    assert float((found - with_detail(restored, measurement)).abs().max()) < 1e-4
