@@ -48,7 +48,7 @@ def keeps_pixels(image: Tensor, measurement: Measurement) -> Tensor:
 
 
 def paste_known(image: Tensor, measurement: Measurement, feather: int = 0) -> Tensor:
-    """The restored ``image`` (B, 3, H, W) with the photo's own pixels where they are not lost.
+    """The restored ``image`` (B, 3, H, W) with the photos' own pixels where they are not lost, see ``keeps_pixels``.
 
     Args:
         feather: pixels over which a known region goes over into the lost one beside it, so that no border shows. A
@@ -57,11 +57,17 @@ def paste_known(image: Tensor, measurement: Measurement, feather: int = 0) -> Te
     Raises:
         AdaptDiffuseError: a degradation that loses no pixel of any photo, or changes those that it keeps.
     """
-    if not bool(keeps_pixels(image, measurement).any()):
+    kept = keeps_pixels(image, measurement)
+    if not bool(kept.any()):
         raise AdaptDiffuseError(
             "Known pixels can be kept only where the damage is missing pixels and nothing else: switch that off."
         )
-    known = known_pixels(measurement)
+    return _pasted(image, measurement, kept, feather)
+
+
+def _pasted(image: Tensor, measurement: Measurement, photos: Tensor, feather: int) -> Tensor:
+    """``paste_known`` for those of ``photos``, bool (B,); the others stay as they are."""
+    known = known_pixels(measurement) & photos[:, None, None, None]
     if feather <= 0:
         return torch.where(known, measurement.y, image)
     weight = feathered(known[:, :1], feather).to(image)
@@ -82,7 +88,7 @@ def with_known(image: Tensor, measurement: Measurement, known_pixels: KnownPixel
         wanted = wanted & (noise_levels(measurement.degradation, len(image)) <= QUIET).to(wanted.device)
     if not bool(wanted.any()):
         return image
-    return torch.where(wanted[:, None, None, None], paste_known(image, measurement, FEATHER), image)
+    return _pasted(image, measurement, wanted, FEATHER)
 
 
 def feathered(known: Tensor, width: int) -> Tensor:

@@ -36,6 +36,14 @@ def test_a_blur_has_no_known_pixels() -> None:
         paste_known(restored, Measurement.of(photo, GaussianBlur(1.0)))
 
 
+def test_a_photo_of_another_kind_in_the_batch_is_left_to_its_restoration() -> None:
+    restored, photo = photos()
+    lost = holes().select(torch.tensor([0]))
+    pasted = paste_known(restored, Measurement.of(photo, for_each([lost, GaussianBlur(1.0)])))
+    assert torch.equal(pasted[:1], paste_known(restored[:1], Measurement.of(photo[:1], lost)))
+    assert torch.equal(pasted[1], restored[1])
+
+
 @pytest.mark.parametrize("degradation", [GaussianBlur(1.5, 0.05), holes()])
 def test_matched_colours_leave_no_mean_residual_and_change_nothing_else(degradation: object) -> None:
     restored, photo = photos()
