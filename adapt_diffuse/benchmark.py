@@ -159,12 +159,12 @@ def run_method(
     for indices in torch.arange(len(photos.truth)).split(batch):
         part = photos.select(indices)
         if method in WITHOUT_DIFFUSION and method != "ae":
-            results.append(_touched_up(_without_diffusion(method, part, prior, settings.image_model), part, detail))
-            continue
-        chosen = [generators[int(index)] for index in indices]
-        model = settings.pixel_prior if method == "dps" and settings.pixel_prior else prior
-        use = encoder if flash else None
-        result = restore(part.y, part.degradation, model, solver, chosen, use, start, callback)
+            result = _without_diffusion(method, part, prior, settings.image_model)
+        else:
+            chosen = [generators[int(index)] for index in indices]
+            model = settings.pixel_prior if method == "dps" and settings.pixel_prior else prior
+            use = encoder if flash else None
+            result = restore(part.y, part.degradation, model, solver, chosen, use, start, callback)
         results.append(_touched_up(result, part, detail))
     return _row(task, method, results, photos), torch.cat([result.image for result in results])
 

@@ -66,7 +66,7 @@ def put_back(image: Tensor, measurement: Measurement, strength: float) -> Tensor
     residual = operator.observed(measurement.y - undone)
     seen = operator.observed(torch.ones_like(residual))
     energy, enough = local_energy(residual, seen)
-    bent, _ = local_energy(degradation(image) - undone, seen)  # zero without JPEG
+    bent = local_energy(degradation(image) - undone, seen)[0] if smooth is not degradation else torch.zeros_like(energy)
     noise = noise_floor(measurement).to(image).reshape(-1, 1, 1, 1) ** 2
     noise = torch.maximum(noise, quietest(energy - bent, enough)) + bent
     variance = (energy - noise).clamp_min(0) / gain(operator, image, seen)
@@ -75,7 +75,7 @@ def put_back(image: Tensor, measurement: Measurement, strength: float) -> Tensor
         variance = F.interpolate(variance, size=image.shape[2:], mode="bilinear")
 
     def spread(weights: Tensor) -> Tensor:
-        return variance * operator.adjoint(operator.observed(weights))
+        return variance * operator.adjoint(weights)
 
     weights = conjugate_gradients(
         lambda u: operator.observed(operator(spread(u))) + noise * u, residual, TOLERANCE, ITERATIONS

@@ -100,8 +100,17 @@ def run(args: argparse.Namespace) -> int:
     options.check_report(args.report, photos)
     prior = options.load_prior(args)
     encoder = encoders(prior, args.severity_encoder, args.calibration_photos)
-    begun, detail = start_for(degradation), args.detail
-    recipe = Recipe(degradation, prior, solver, encoder, begun, args.seed, args.max_side, args.known_pixels, detail)
+    recipe = Recipe(
+        degradation,
+        prior,
+        solver,
+        encoder,
+        start_for(degradation),
+        args.seed,
+        args.max_side,
+        known_pixels=args.known_pixels,
+        detail=args.detail,
+    )
     jobs = [Job(index, path, target) for index, (path, target) in enumerate(photos)]
 
     worked: Iterator[Guessed]
