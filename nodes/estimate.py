@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
@@ -13,8 +13,6 @@ from ..adapt_diffuse.estimate import Damage, Estimate, cautious, describe_estima
 from ..adapt_diffuse.estimate.damage import NO_JPEG
 from ..adapt_diffuse.hosts.comfy_progress import photo_by_photo
 from .wires import CATEGORY, DegradationIO, photo_of
-
-Batch = TypeVar("Batch", Damage, Estimate)
 
 
 class EstimateDegradation(io.ComfyNode):
@@ -82,7 +80,7 @@ class EstimateDegradation(io.ComfyNode):
             lines = [describe_estimate(estimate, index) for index in range(len(estimate))]
             numbered = [f"photo {number}: {line}" for number, line in enumerate(lines, 1)]
             report = "\n".join(numbered if len(lines) > 1 else lines)
-            careful = joined(damages).degradation()
+            careful = Damage.joined(damages).degradation()
             return io.NodeOutput(careful, report, estimate.degradation(), ui=ui.PreviewText(report))
 
 
@@ -98,10 +96,10 @@ def without(damage: Damage, blur: bool, low_resolution: bool, jpeg: bool) -> Dam
     return damage
 
 
-def joined(each: Sequence[Batch]) -> Batch:
-    """One Damage or Estimate of several."""
-    joint: dict[str, Any] = {}
-    for field in fields(each[0]):
-        values = [getattr(one, field.name) for one in each]
-        joint[field.name] = joined(values) if field.name == "damage" else torch.cat(values)
-    return replace(each[0], **joint)
+def joined(each: Sequence[Estimate]) -> Estimate:
+    """One Estimate of several."""
+    numbers: dict[str, Any] = {"damage": Damage.joined([one.damage for one in each])}
+    for field in fields(Estimate):
+        if field.name not in numbers:
+            numbers[field.name] = torch.cat([getattr(one, field.name) for one in each])
+    return Estimate(**numbers)

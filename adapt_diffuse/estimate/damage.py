@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
 
@@ -43,6 +44,11 @@ class Damage:
 
     def select(self, indices: Tensor) -> Damage:
         return Damage(*(getattr(self, field.name)[indices] for field in fields(self)))
+
+    @staticmethod
+    def joined(each: Sequence[Damage]) -> Damage:
+        """The damage of several batches as that of one."""
+        return Damage(*(torch.cat([getattr(one, field.name) for one in each]) for field in fields(Damage)))
 
     @property
     def nothing(self) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ def refine(photo: Tensor, restored: Tensor, estimate: Estimate) -> Estimate:
         _refined(photo[index : index + 1], restored[index : index + 1], estimate.select(torch.tensor([index])))
         for index in range(len(photo))
     ]
-    damage = Damage(*(torch.cat([getattr(row, field.name) for row in rows]) for field in fields(Damage)))
+    damage = Damage.joined(rows)
     return replace(estimate, damage=damage)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -53,7 +53,7 @@ def mirrored(examples: Examples, chosen: Tensor) -> Examples:
 def joined(parts: Sequence[Examples]) -> Examples:
     spectra = torch.cat([part.statistics.spectra for part in parts])
     numbers = torch.cat([part.statistics.numbers for part in parts])
-    damage = Damage(*(torch.cat([getattr(part.damage, field.name) for part in parts]) for field in fields(Damage)))
+    damage = Damage.joined([part.damage for part in parts])
     return Examples(Statistics(spectra, numbers), damage)
 
 
