@@ -12,11 +12,17 @@ from .base import Degradation, LinearDegradation, Pixelwise, noise_levels, per_i
 from .noise import Noise
 
 
-def chain(first: Degradation, second: Degradation) -> Chain:
-    """``y = second(first(x)) + n``, linear where both are.
+def chain(first: Degradation, second: Degradation) -> Chain | PerImage:
+    """``y = second(first(x)) + n``, linear where both are; for each photo its own, where one of the two is.
 
     The noise is the second's: noise between the two is not modelled.
+
+    Raises:
+        AdaptDiffuseError: one of them is for fewer photos than the other.
     """
+    counts = [len(one.degradations) for one in (first, second) if isinstance(one, PerImage)]
+    if counts:  # what is observed, linear or compressed differs between the photos
+        return for_each([chain(_of_photo(first, index), _of_photo(second, index)) for index in range(max(counts))])
     parts = (*_parts(first), *_parts(second))
     kind = LinearChain if all(isinstance(part, LinearDegradation) for part in parts) else Chain
     return kind(parts, second.noise_std)
@@ -33,12 +39,17 @@ def without_noise(parts: tuple[Degradation, ...]) -> tuple[Degradation, ...]:
     return tuple(part for part in parts if not isinstance(part, Noise)) or parts[-1:]
 
 
+def _of_photo(degradation: Degradation, index: int) -> Degradation:
+    one = degradation.select(torch.tensor([index]))
+    return one.degradations[0] if isinstance(one, PerImage) else one
+
+
 def _parts(degradation: Degradation) -> tuple[Degradation, ...]:
     return degradation.parts if isinstance(degradation, Chain) else (degradation,)
 
 
 class Chain:
-    """Degradations one after the other; make it with ``chain``, which knows whether it is linear.
+    """Degradations one after the other, for all photos of a batch; make it with ``chain``, which knows what is linear.
 
     What is lost at the end, or before steps that treat every pixel by itself, is unobserved. What is lost earlier is
     smeared over its neighbours, so every value tells something.
@@ -111,7 +122,7 @@ class PerImage:
             raise AdaptDiffuseError(
                 "The photos of a batch cannot be made smaller by different factors: give them one by one."
             )
-        self.noise_std: float | Tensor = torch.cat([noise_levels(one, 1) for one in self.degradations])
+        self.noise_std = torch.cat([noise_levels(one, 1) for one in self.degradations])
 
     def __call__(self, image: Tensor) -> Tensor:
         return torch.cat([one(part) for one, part in self._pairs(image)])
@@ -126,10 +137,7 @@ class PerImage:
         asked = 1 + max(indices.tolist(), default=0)
         if asked > len(self.degradations):
             raise self._miscounted(asked)
-        chosen = for_each([self.degradations[int(index)] for index in indices])
-        noise_std = self.noise_std
-        chosen.noise_std = per_image(noise_std, indices) if isinstance(noise_std, Tensor) else noise_std
-        return chosen
+        return for_each([self.degradations[int(index)] for index in indices])
 
     def image_size(self, height: int, width: int) -> tuple[int, int]:
         return self.degradations[0].image_size(height, width)

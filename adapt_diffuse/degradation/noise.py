@@ -32,4 +32,4 @@ class Noise(Dense, SameSize, Pixelwise):
         return (y + weight * x0) / (1 + weight)
 
     def select(self, indices: Tensor) -> Noise:
-        return Noise(per_image(self.noise_std, indices) if isinstance(self.noise_std, Tensor) else self.noise_std)
+        return Noise(per_image(self.noise_std, indices)) if isinstance(self.noise_std, Tensor) else self

@@ -23,9 +23,7 @@ def _rows(degradation: Degradation) -> list[tuple[Degradation, ...]]:
     if isinstance(degradation, PerImage):
         return [row for one in degradation.degradations for row in _rows(one)]
     if isinstance(degradation, Chain):
-        parts = [_rows(part) for part in degradation.parts]
-        count = max(len(rows) for rows in parts)
-        return [sum((rows[index % len(rows)] for rows in parts), ()) for index in range(count)]
+        return [tuple(step for part in degradation.parts for step in _rows(part)[0])]
     if isinstance(degradation, LOSING) and degradation.loses_nothing:
         return [(Noise(degradation.noise_std),)]
     return [(degradation,)]

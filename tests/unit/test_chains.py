@@ -22,6 +22,7 @@ from adapt_diffuse.degradation import (
     noise_levels,
     parse_degradation,
 )
+from adapt_diffuse.detail import with_detail
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.finish import match_colours, paste_known
 from adapt_diffuse.measurement import Measurement
@@ -30,6 +31,10 @@ from adapt_diffuse.restore import generators_for
 
 def photo(shape, seed):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def smooth(shape):
+    return GaussianBlur(2.0)(photo(shape, 0))
 
 
 def ones(*shape):
@@ -110,6 +115,30 @@ def test_a_chain_keeps_each_photos_noise_and_numbers():
     image = photo((2, 3, 9, 9), 0)
     assert noise_levels(part, 2).tolist() == pytest.approx([0.3, 0.1], rel=1e-6)
     assert torch.allclose(part(image), GaussianBlur(torch.tensor([2.0, 0.5]))(image), rtol=0, atol=1e-14)
+
+
+def test_what_follows_or_precedes_a_photos_own_damage_leaves_it_that_of_the_photo_alone():
+    box, blur, jpeg, noise = MissingBox(3, 4, 2, 2), GaussianBlur(0.8), Jpeg(15), Noise(0.02)
+    image = smooth((2, 3, 20, 18))
+    for first, second, apart in (
+        (box, for_each([blur, noise]), [chain(box, blur), chain(box, noise)]),
+        (for_each([jpeg, blur]), noise, [chain(jpeg, noise), chain(blur, noise)]),
+        (for_each([jpeg, blur]), for_each([box, noise]), [chain(jpeg, box), chain(blur, noise)]),
+    ):
+        whole = chain(first, second)
+        measurement = Measurement.of(measure(image, whole, generators_for(0, 2)), whole)
+        together = with_detail(0.9 * image, measurement)
+        for index, one in enumerate(apart):
+            alone = Measurement.of(measure(image[index : index + 1], one, generators_for(index, 1)), one)
+            assert torch.equal(alone.y, measurement.y[index : index + 1])
+            assert float(alone.count()) == float(measurement.count()[index])
+            detailed = with_detail(0.9 * image[index : index + 1], alone)
+            assert torch.allclose(detailed, together[index : index + 1], rtol=0, atol=1e-6)
+
+
+def test_a_chain_of_photos_own_damage_is_for_as_many_photos():
+    with pytest.raises(AdaptDiffuseError, match="2 degradations for 3 photos"):
+        chain(for_each([Noise(0.1)] * 2), for_each([Noise(0.1)] * 3))
 
 
 def test_known_pixels_are_pasted_through_pointwise_chains_alone():
