@@ -14,6 +14,7 @@ from ..images import fitted_size
 from .base import Generators, Pixelwise, SameSize, check_noise_std, per_image, rand
 
 MAX_DROP = 0.99
+UNSEEN = 0.5 / 255  # of white: what a pixel may have of a lost one
 # the same seed for mask and noise would draw both from the same numbers: the kept pixels' noise would be too small
 MASK_SEED = 2_000_003
 
@@ -210,7 +211,9 @@ class MissingBox(SizedMask, SameSize, Pixelwise):
 
 
 class ScalableMask(SizedMask, SameSize, Pixelwise):
-    """A user's mask that follows its photo where that is made smaller: a pixel of which any part was lost is lost.
+    """A user's mask that follows its photo where that is made smaller.
+
+    A pixel of which any part was lost is lost, and one beside it whose value it moves, see ``images.smaller``.
 
     Args:
         kept: (1, 1, H, W), anything above 0.5 is kept.
@@ -233,8 +236,11 @@ class ScalableMask(SizedMask, SameSize, Pixelwise):
         full = self.whole.mask
         if fitted_size(full.shape[2], full.shape[3], max(height, width)) != (height, width):
             return full  # which then says that it does not have the photo's size
-        lost = F.interpolate((~full).float(), (height, width), mode="bilinear", antialias=True)
-        return (lost < 1e-6).float()
+        lost = (~full).float()
+        touched = F.interpolate(lost, (height, width), mode="bilinear", antialias=True) > 1e-6
+        # the filter that makes photos smaller reaches further, with weights below zero
+        shone = F.interpolate(lost, (height, width), mode="bicubic", antialias=True).abs() > UNSEEN
+        return (~(touched | shone)).float()
 
     def select(self, indices: Tensor) -> ScalableMask:
         return self
