@@ -13,7 +13,7 @@ from ..errors import AdaptDiffuseError
 from .base import Generators, check_noise_std, parameter, whole
 from .blur import MAX_STD, GaussianBlur
 from .camera import MAX_GAIN, CameraBlur
-from .film import MAX_GAMMA, MAX_MARKS, Fading, FilmDamage, random_marks
+from .film import MAX_GAMMA, MAX_MARKS, MAX_SIZE, MIN_SIZE, Fading, FilmDamage, random_marks
 from .jpeg import Jpeg
 from .kernel_blur import MAX_LENGTH
 from .missing import MAX_DROP, MissingPixels, box_mask, random_mask
@@ -125,7 +125,7 @@ class FilmDamageFamily:
     """Faded photos with scratches and dust; the level is the fading, uniform in [fade_min, fade_max].
 
     The colour cast is uniform in [-cast_max, cast_max], gamma in [1 / gamma_max, gamma_max] in its logarithm, and the
-    scratches and specks of dust are any number up to scratches_max and dust_max.
+    scratches and specks of dust are any number up to scratches_max and dust_max, of ``size`` as in ``Marks``.
     """
 
     fade_min: float = 0.0
@@ -143,6 +143,7 @@ class FilmDamageFamily:
         parameter(self.gamma_max, 1, MAX_GAMMA, "gamma_max")
         for name in ("scratches_max", "dust_max"):
             whole(parameter(getattr(self, name), 0, MAX_MARKS, name), name)
+        parameter(self.size, MIN_SIZE, MAX_SIZE, "size")
         check_noise_std(self.noise_std)
 
     def sample(self, shape: Shape, generators: Generators) -> tuple[FilmDamage, Tensor]:

@@ -13,7 +13,7 @@ from .missing import MASK_SEED, MissingPixels, ScalableMask, SizedMask
 TOE = 0.02  # below about this, gamma is nearly a straight line: a power's slope at black has no bound
 MAX_GAMMA = 5.0
 MAX_MARKS = 10_000
-MAX_SIZE = 100.0
+MIN_SIZE, MAX_SIZE = 0.5, 100.0
 PALEST = 0.8  # of the contrast is lost at a fading of 1, and black has risen to half of that
 CAST = (0.4, 0.15)  # what the outer channels and green lose of their strength at a cast of 1
 
@@ -126,7 +126,7 @@ class Marks(SizedMask, SameSize, Pixelwise):
     def __init__(self, scratches: int, dust: int, size: float = 2.0, seed: int = 0, noise_std: float = 0.0):
         self.scratches = int(parameter(scratches, 0, MAX_MARKS, "The number of scratches"))
         self.dust = int(parameter(dust, 0, MAX_MARKS, "The number of specks of dust"))
-        self.size = float(parameter(size, 0.5, MAX_SIZE, "The size of scratches and dust in pixels"))
+        self.size = float(parameter(size, MIN_SIZE, MAX_SIZE, "The size of scratches and dust in pixels"))
         self.seed, self.noise_std = seed, check_noise_std(noise_std)
         self._sized = {}
 

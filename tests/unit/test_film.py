@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -148,6 +150,8 @@ def test_the_family_draws_what_it_says():
         (lambda: FAMILIES["film-damage"](gamma_max=0.5), "gamma_max must be between 1 and 5, not 0.5."),
         (lambda: FAMILIES["film-damage"](cast_max=2), "cast_max must be between 0 and 1, not 2."),
         (lambda: FAMILIES["film-damage"](dust_max=-1), "dust_max must be between 0 and 10000, not -1."),
+        (lambda: FAMILIES["film-damage"](size=0), "size must be between 0.5 and 100, not 0."),
+        (lambda: FAMILIES["film-damage"](size=math.nan), "size must be between 0.5 and 100, not nan."),
     ],
 )
 def test_a_bad_number_is_one_sentence(make, sentence):
