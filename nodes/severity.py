@@ -17,9 +17,11 @@ from .wires import (
     PHOTO_SIZE,
     DegradationIO,
     HostSeverity,
+    PhotoIndex,
     SeverityEncoderIO,
     SeverityIO,
     latent_of,
+    made_of,
     restorable_photo,
     samples_of,
 )
@@ -128,4 +130,7 @@ class SetSeverity(io.ComfyNode):
             raise AdaptDiffuseError("The latent has values that are NaN or infinite: an earlier node broke it.")
         sigmas = torch.full((len(samples),), float(sigma_hat))
         size, indices, mask = (latent.get(name) for name in (PHOTO_SIZE, "batch_index", "noise_mask"))
+        if (photos := made_of(latent, len(samples))) is not None:
+            numbers = indices or range(len(samples))
+            indices = [PhotoIndex(int(number), photo) for number, photo in zip(numbers, photos, strict=True)]
         return io.NodeOutput(HostSeverity(samples, sigmas, size, indices=indices, noise_mask=mask))

@@ -14,6 +14,7 @@ from ..adapt_diffuse.hosts.comfy_memory import check_size, image_device
 
 CATEGORY = "restoration/adapt & diffuse"
 PHOTO_SIZE = "adapt_diffuse_photo_size"  # (height, width) in a LATENT: what is photo and what is padding
+PHOTOS = "adapt_diffuse_photos"  # in a LATENT: what photos it was made of, where its batch_index has lost them
 
 DegradationIO = io.Custom("DEGRADATION")
 SeverityEncoderIO = io.Custom("SEVERITY_ENCODER")
@@ -113,30 +114,55 @@ def latent_of(samples: Tensor, photo_size: tuple[int, int] | None, indices: list
     if photo_size is not None:
         latent[PHOTO_SIZE] = photo_size
     if indices is not None:
-        latent["batch_index"] = [index if isinstance(index, PhotoIndex) else PhotoIndex(index) for index in indices]
+        numbers = [index if isinstance(index, PhotoIndex) else PhotoIndex(index) for index in indices]
+        latent |= {"batch_index": numbers, PHOTOS: [number.photo for number in numbers]}
     return latent
 
 
 def photo_indices(latent: dict[str, Any], count: int) -> list[int] | None:
     """Which of ``count`` photos the images of a LATENT are of; None where each has its own, or there is one photo.
 
-    Latents that do not say so, as those of the stock VAE Encode, are of the photos in order, over and over.
-
     Raises:
-        AdaptDiffuseError: a photo that is not there, or no latent of single images.
+        AdaptDiffuseError: a photo that is not there, latents that cannot be told apart, or no latent of single images.
     """
-    indices, length = latent.get("batch_index"), len(samples_of(latent))
-    if count == 1:
+    photos = made_of(latent, count)
+    if count == 1 or photos is None:
         return None
-    if indices is None:
-        return [i % count for i in range(length)] if length > count and length % count == 0 else None
-    photos = [getattr(index, "photo", int(index)) for index in indices]
     if max(photos) >= count:
         raise AdaptDiffuseError(
             f"The latent belongs to photo {max(photos) + 1} of a batch, but the image here has only {count}: connect "
             "the photos that went into Encode Severity."
         )
     return photos
+
+
+def made_of(latent: dict[str, Any], count: int) -> list[int] | None:
+    """Which of ``count`` photos the images of a LATENT were made of; None where each has its own.
+
+    Latents that do not say so, as those of the stock VAE Encode, are of the photos in order, over and over. Latent
+    Batch Seed Behavior takes the numbers away, or gives all the first one's: the photos stay.
+    """
+    indices, length = latent.get("batch_index"), len(samples_of(latent))
+    photos = None if indices is None else [getattr(index, "photo", int(index)) for index in indices]
+    alike = photos is not None and length > 1 and len({*zip(indices, photos, strict=True)}) == 1
+    if photos is not None and (not alike or same(latent["samples"])):
+        return photos
+    known = latent.get(PHOTOS) or (list(range(count)) if alike or length > count else None)
+    if known is None:
+        return None
+    if length % len(known) == 0:
+        return known * (length // len(known))
+    if not alike:
+        return None
+    raise AdaptDiffuseError(
+        f"Latent Batch Seed Behavior hides which photos these {length} latents are of: take it out, or pick "
+        "no latents of the batch before it."
+    )
+
+
+def same(samples: Tensor) -> bool:
+    """Whether a batch is one latent, repeated."""
+    return bool((samples == samples[:1]).all())
 
 
 def samples_of(latent: dict[str, Any]) -> Tensor:

@@ -12,7 +12,7 @@ from inside_tools import SEED, pack, tell  # first: it makes this process a Comf
 import comfy_extras.nodes_post_processing  # noqa: F401 - before nodes_latent: they import each other
 import torch
 from comfy_extras.nodes_custom_sampler import BasicGuider, RandomNoise, SamplerCustomAdvanced
-from comfy_extras.nodes_latent import LatentBatch
+from comfy_extras.nodes_latent import LatentBatch, LatentBatchSeedBehavior
 
 import nodes as host_nodes
 from adapt_diffuse.bundled import bundled_model
@@ -64,8 +64,24 @@ def picked() -> dict[str, Any]:
         repeat, some = host_nodes.RepeatLatentBatch().repeat, host_nodes.LatentFromBatch().frombatch
         plain = {"samples": torch.zeros(3, 4, 8, 8)}
         severity = pack("nodes.severity").SetSeverity.execute(repeat(alone[1], 2)[0], 0.3).result[0]
+
+        def seeds(latent: dict[str, Any], behavior: str) -> dict[str, Any]:
+            return LatentBatchSeedBehavior.execute(latent, behavior).result[0]
+
+        fixed = pack("nodes.severity").SetSeverity.execute(seeds(whole, "fixed"), 0.3).result[0]
         latents = {
             "whole": whole,
+            "fixed": seeds(whole, "fixed"),
+            "random": seeds(whole, "random"),
+            "fixed alone": seeds(alone[1], "fixed"),
+            "random alone": seeds(alone[1], "random"),
+            "repeated, then fixed": seeds(repeat(whole, 2)[0], "fixed"),
+            "one repeated, then fixed": seeds(repeat(alone[1], 3)[0], "fixed"),
+            "fixed through a severity": fixed.start(fixed.latent, None),
+            "fixed through a severity, one by one": fixed.start(fixed.latent[1:2], [1]),
+            "stock fixed": seeds(
+                plain | {"samples": torch.arange(3.0)[:, None, None, None] + plain["samples"]}, "fixed"
+            ),
             "some": some(whole, 1, 2)[0],
             "some repeated": repeat(some(whole, 1, 1)[0], 2)[0],
             "some of the repeated": some(repeat(whole, 2)[0], 2, 2)[0],
@@ -76,12 +92,14 @@ def picked() -> dict[str, Any]:
             "stock picked": some(plain, 1, 1)[0],
         }
         found = {name: photos(latent, 3) for name, latent in latents.items()}
-        return {**found, "one photo": photos(repeat(alone[2], 2)[0], 1), "refused": refusal(photos, alone[2])}
+        hidden = refusal(photos, seeds(some(whole, 1, 2)[0], "fixed"), 3)
+        refused = {"refused": refusal(photos, alone[2], 2), "hidden": hidden}
+        return {**found, "one photo": photos(repeat(alone[2], 2)[0], 1), **refused}
 
 
-def refusal(photos: Callable[..., Any], latent: dict[str, Any]) -> str:
+def refusal(photos: Callable[..., Any], latent: dict[str, Any], count: int) -> str:
     try:
-        return f"no error but {photos(latent, 2)}"
+        return f"no error but {photos(latent, count)}"
     except pack("adapt_diffuse.errors").AdaptDiffuseError as error:
         return str(error)
 

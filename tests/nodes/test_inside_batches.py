@@ -48,6 +48,15 @@ def test_every_repeat_of_a_batch_restores_its_own_photo(report: dict[str, Any]) 
         ("stock repeated", [0, 1, 2, 0, 1, 2]),
         ("stock picked", [1]),
         ("one photo", None),
+        ("fixed", [0, 1, 2]),
+        ("random", [0, 1, 2]),
+        ("fixed alone", [1]),
+        ("random alone", [1]),
+        ("repeated, then fixed", [0, 1, 2, 0, 1, 2]),
+        ("one repeated, then fixed", [1, 1, 1]),
+        ("fixed through a severity", [0, 1, 2]),
+        ("fixed through a severity, one by one", [1]),
+        ("stock fixed", [0, 1, 2]),
     ],
 )
 def test_latents_are_of_the_photos_that_they_were_made_of(report: dict[str, Any], latent: str, photos: Any) -> None:
@@ -56,3 +65,7 @@ def test_latents_are_of_the_photos_that_they_were_made_of(report: dict[str, Any]
 
 def test_a_photo_that_is_not_there_is_refused(report: dict[str, Any]) -> None:
     assert "belongs to photo 3 of a batch, but the image here has only 2" in report["picked"]["refused"]
+
+
+def test_photos_that_one_seed_for_all_hides_are_refused(report: dict[str, Any]) -> None:
+    assert report["picked"]["hidden"].startswith("Latent Batch Seed Behavior hides which photos these 2 latents are of")
