@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from glob import glob
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,13 @@ from .checkpoints import write_whole
 from .errors import AdaptDiffuseError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+# pictures too, but a folder of them is of phones, cameras or editors, and Pillow alone does not read most of them
+OTHER_SUFFIXES = frozenset(
+    {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".psd", ".xcf", ".pdf", ".svg", ".dng", ".cr2", ".cr3", ".nef"}
+    | {".arw", ".raf", ".orf", ".rw2"}
+)
+PAGED = frozenset({"TIFF", "GIF", "WEBP", "PNG"})
+BRIGHTEST = 2.0  # of a float image on [0, 1]: sharpening and highlights go beyond 1, but not as far as other scales do
 
 Read = TypeVar("Read")
 ONE_CHANNEL = frozenset({"1", "L", "LA", "La"})  # modes of Pillow
@@ -37,11 +44,24 @@ def find_photos(source: str | Path) -> list[Path]:
     places = [source] if source.is_dir() else named_like(source)
     if not places:
         raise AdaptDiffuseError(f"There is no photo or folder {source}.")
-    inside = (path for place in places for path in (place.rglob("*") if place.is_dir() else [place]))
-    found = sorted(path for path in inside if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = files_in(places, SUFFIXES)
     if not found:
         raise AdaptDiffuseError(f"The folder {source} has no photos ({', '.join(sorted(SUFFIXES))}).")
     return found
+
+
+def other_pictures(source: str | Path) -> list[Path]:
+    """The pictures that ``find_photos`` leaves out of a folder, because they are of kinds that are hardly ever read."""
+    source = Path(source)
+    if source.is_file():
+        return []
+    return files_in([source] if source.is_dir() else named_like(source), OTHER_SUFFIXES)
+
+
+def files_in(places: Sequence[Path], suffixes: frozenset[str]) -> list[Path]:
+    """The files with one of ``suffixes`` among files and in folders and their sub-folders, sorted by name."""
+    inside = (path for place in places for path in (place.rglob("*") if place.is_dir() else [place]))
+    return sorted(path for path in inside if path.suffix.lower() in suffixes and path.is_file())
 
 
 def named_like(pattern: Path) -> list[Path]:
@@ -61,7 +81,11 @@ def open_image(path: Path) -> Image.Image:
             return ImageOps.exif_transpose(file)
     except FileNotFoundError:
         raise AdaptDiffuseError(f"There is no file {path}.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:
+        raise AdaptDiffuseError(
+            f"{path} cannot be read as an image (cannot identify what it is): save it as JPEG, PNG or TIFF."
+        ) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise AdaptDiffuseError(f"{path} cannot be read as an image ({error}).") from None
 
 
@@ -93,6 +117,14 @@ def read_photo(path: str | Path) -> Tensor:
     return torch.from_numpy(values).permute(2, 0, 1)[None].contiguous()
 
 
+def on_scale(photo: Tensor, path: Path) -> Tensor:
+    """The photo that was read from ``path``; AdaptDiffuseError where white is not 1, as in some float files."""
+    largest = float(photo.max())
+    if BRIGHTEST < largest < float("inf"):
+        raise AdaptDiffuseError(f"{path} has values up to {largest:g} instead of 1: save it with 8 or 16 bits.")
+    return photo
+
+
 def read_mask(path: str | Path) -> Tensor:
     """A mask as (1, 1, H, W) float32: 1 where the image is lighter than middle grey (lost), else 0 (kept)."""
     # by way of a photo, because Pillow cuts 16-bit greyscale off at 255
@@ -106,23 +138,41 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray((planes.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
 
 
-def write_image(path: str | Path, image: Tensor | Image.Image, one_channel: bool = False) -> None:
+def write_image(
+    path: str | Path, image: Tensor | Image.Image, one_channel: bool = False, profile: bytes | None = None
+) -> None:
     """Write an image, whole or not at all.
 
     Args:
         one_channel: as a greyscale file, of the image's luminance.
+        profile: ICC profile, which says what colours the numbers are; none is sRGB.
 
     Raises:
         AdaptDiffuseError: the disk or the folder refuses.
     """
     picture = image if isinstance(image, Image.Image) else to_pil(image)
     shown = picture.convert("L") if one_channel else picture
-    write_whole(Path(path), lambda partial: shown.save(partial))
+    write_whole(Path(path), lambda partial: shown.save(partial, icc_profile=profile))
 
 
 def has_one_channel(path: str | Path) -> bool:
     """Whether the file is greyscale, with or without transparency; False where it cannot be read."""
     return bool(from_head(path, lambda file: file.mode in ONE_CHANNEL or file.mode.startswith(("I", "F"))))
+
+
+def profile_of(path: str | Path, one_channel: bool = False) -> bytes | None:
+    """The ICC profile in the file, where it is one for the channels that are written; else None."""
+    profile = from_head(path, lambda file: file.info.get("icc_profile"))
+    space = b"GRAY" if one_channel else b"RGB "
+    return profile if profile and profile[16:20] == space else None
+
+
+def pictures_in(path: str | Path) -> int:
+    """How many pictures a file has: pages of a TIFF, frames of an animation; 1 where it cannot be read.
+
+    Layers do not count, nor the second picture in a phone's JPEG, which is a help for bright screens.
+    """
+    return from_head(path, lambda file: getattr(file, "n_frames", 1) if file.format in PAGED else 1) or 1
 
 
 def from_head(path: str | Path, read: Callable[[Image.Image], Read]) -> Read | None:
@@ -131,7 +181,7 @@ def from_head(path: str | Path, read: Callable[[Image.Image], Read]) -> Read | N
         with warnings.catch_warnings(), Image.open(path) as file:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return read(file)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 
 

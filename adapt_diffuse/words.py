@@ -78,9 +78,19 @@ def doubt(residual: float, unsaid: float = 0.0) -> str:
 
 
 def describe_restoration(
-    result: Restoration, sigmas: Tensor, degradation: Degradation, index: int = 0, unsaid: float = 0.0
+    result: Restoration,
+    sigmas: Tensor,
+    degradation: Degradation,
+    index: int = 0,
+    unsaid: float = 0.0,
+    estimated: bool = False,
 ) -> str:
-    """A sentence or two on a photo of a restoration; ``unsaid`` as in ``doubt``, the seconds of all photos."""
+    """A sentence or two on a photo of a restoration, with the seconds of all photos.
+
+    Args:
+        unsaid: as in ``doubt``.
+        estimated: nobody said the noise, and more than was found was taken on purpose, so that nobody can lower it.
+    """
     seconds, steps = f"{result.seconds:.1f} s", int(result.steps[index])
     if len(result.image) > 1:
         seconds += f" for {len(result.image)} photos"
@@ -88,7 +98,8 @@ def describe_restoration(
         return f"restored from pure noise in {steps} steps, {seconds}"
     sigma_hat = float(result.severity.sigma_hat[index])
     told = describe_photo(sigma_hat, steps, len(sigmas), damage_word(degradation))
-    return f"{told}, {seconds}{doubt(float(result.residual[index]), unsaid)}"
+    residual = 1.0 if estimated else float(result.residual[index])
+    return f"{told}, {seconds}{doubt(residual, unsaid)}"
 
 
 def describe_batch(

@@ -17,7 +17,7 @@ from ..errors import AdaptDiffuseError
 from ..feasible import check_feasible
 from ..finish import KnownPixels, finished
 from ..hosts.diffusers import DiffusersPrior
-from ..images import fitted_size, from_head, read_photo, smaller
+from ..images import fitted_size, from_head, on_scale, read_photo, smaller
 from ..measurement import Measurement
 from ..memory import LocalMachine, out_of_memory
 from ..noise_check import unsaid_noise
@@ -139,7 +139,7 @@ def photo_for(job: Job, recipe: Recipe) -> Tensor:
         free = LocalMachine(recipe.prior.device).free()
         remedy = "Let it be made smaller first: --max-side {side}."
         check_feasible(*recipe.degradation.image_size(*size), max(size), free, remedy)
-    photo = smaller(read_photo(job.photo), recipe.max_side).to(recipe.prior.device)
+    photo = smaller(on_scale(read_photo(job.photo), job.photo), recipe.max_side).to(recipe.prior.device)
     Measurement.of(photo, recipe.degradation)
     return photo
 

@@ -55,12 +55,14 @@ class Guessed:
 
     Attributes:
         unchanged: nothing was found that could be restored; the outcome's image is the photo.
+        estimated: its noise, too, was not told but found.
     """
 
     outcome: Outcome
     degradation: Degradation
     words: str = ""
     unchanged: bool = False
+    estimated: bool = False
 
 
 def guessed_outcomes(jobs: Sequence[Job], recipe: Recipe, guesswork: Guesswork) -> Iterator[Guessed]:
@@ -92,7 +94,7 @@ def _guessed(job: Job, recipe: Recipe, guesswork: Guesswork) -> Guessed:
         # noise as large as what is left would have made the residual 1
         assumed = replace(assumed, noise_std=(assumed.noise_std * residual).clamp_max(1))
         outcome, words = _restored(job, assumed, recipe, guesswork), f"{words}; {GENTLER}"
-    return Guessed(outcome, assumed.degradation(), words)
+    return Guessed(outcome, assumed.degradation(), words, estimated=guesswork.noise_std is None)
 
 
 def estimate_of_file(job: Job, photo: Tensor, guesswork: Guesswork) -> tuple[Estimate, Estimate]:

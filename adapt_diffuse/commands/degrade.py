@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 
 from ..degradation import measure
-from ..images import read_photo, write_image
+from ..images import on_scale, profile_of, read_photo, write_image
 from ..restore import damage_generators
 from . import options
 from .batches import sentence_of
+from .files import photos_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +24,12 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     degradation = options.degradation_of(args)
-    photos, failed = options.photos_of(args.photos, args.out)
+    photos, failed = photos_of(args.photos, args.out)
     done = 0
     for index, (path, target) in enumerate(tqdm(photos, desc="degrade", leave=False)):
         try:
-            damaged = measure(read_photo(path), degradation, damage_generators(args.seed + index, 1))
-            write_image(target, damaged)
+            damaged = measure(on_scale(read_photo(path), path), degradation, damage_generators(args.seed + index, 1))
+            write_image(target, damaged, profile=profile_of(path))
             done += 1
         except Exception as error:
             options.say_failed(path, sentence_of(error))

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from ..errors import AdaptDiffuseError
-from ..images import read_photo, write_image
+from ..images import on_scale, read_photo, write_image
 from . import options
+from .files import photos_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +26,10 @@ def run(args: argparse.Namespace) -> int:
     from ..scratches import check_search, find_scratches
 
     check_search(args.sensitivity, args.width)
-    photos, failed = options.photos_of(args.photos, args.out)
+    photos, failed = photos_of(args.photos, args.out)
     for path, target in tqdm(photos, desc="find scratches", leave=False):
         try:
-            mask = find_scratches(read_photo(path), args.sensitivity, args.width)
+            mask = find_scratches(on_scale(read_photo(path), path), args.sensitivity, args.width)
             write_image(target, mask.repeat(1, 3, 1, 1))
             tqdm.write(f"{target}: {100 * float(mask.mean()):.1f} % of the photo")
         except AdaptDiffuseError as error:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..bundled import bundled_model
@@ -15,7 +13,6 @@ from ..defaults import start_settings as defaults_of
 from ..degradation import Degradation, parse_degradation
 from ..errors import AdaptDiffuseError
 from ..hosts.diffusers import DiffusersPrior
-from ..images import find_photos
 from ..severity import load_severity_encoder
 from ..severity.checkpoint import AnySeverityEncoder
 from ..start import StartSettings
@@ -133,53 +130,6 @@ def start_settings(args: argparse.Namespace, solver: str, degradation: Degradati
     if not 0 < correction <= 4:
         raise AdaptDiffuseError(f"--noise-correction must be above 0 and at most 4, not {correction:g}.")
     return StartSettings(correction, args.start_mode, args.rounding, args.steps, levels, args.inversion, per_octave)
-
-
-def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]], int]:
-    """The photos of all sources, each with the PNG in ``out`` that is made of it, and how many sources had none.
-
-    Photos of the same name get -2, -3, ... . A source without photos is named on stderr.
-
-    Raises:
-        AdaptDiffuseError: ``out`` cannot be a folder, no source has a photo, or a photo would be overwritten by what is
-            made of it.
-    """
-    if (file := next((path for path in (out, *out.parents) if path.is_file()), None)) is not None:
-        raise AdaptDiffuseError(f"--out is a folder, but {file} is a file: choose another.")
-    photos: list[Path] = []
-    missing: list[AdaptDiffuseError] = []
-    for source in sources:
-        try:
-            photos += find_photos(source)
-        except AdaptDiffuseError as error:
-            missing.append(error)
-    if not photos:
-        raise missing[0]
-    for reason in missing:
-        print(f"adapt_diffuse: {reason}", file=sys.stderr)
-    targets: list[Path] = []
-    taken: set[str] = set()
-    for photo in photos:
-        target, number = out / f"{photo.stem}.png", 1
-        while same_file_name(target.name) in taken:
-            number += 1
-            target = out / f"{photo.stem}-{number}.png"
-        taken.add(same_file_name(target.name))
-        targets.append(target)
-    if lost := {photo.resolve() for photo in photos} & {target.resolve() for target in targets}:
-        raise AdaptDiffuseError(f"{min(lost)} would be overwritten by what is made of it: choose another --out.")
-    return list(zip(photos, targets, strict=True)), len(missing)
-
-
-def same_file_name(name: str) -> str:
-    """Equal for names that are one file to Windows or macOS: A and a, é in one character and in two."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def check_report(report: Path | None, photos: Sequence[tuple[Path, Path]]) -> None:
-    """Raise AdaptDiffuseError where the report would replace a photo, or what is made of it."""
-    if report is not None and report.resolve() in {path.resolve() for pair in photos for path in pair}:
-        raise AdaptDiffuseError(f"{report} is a photo: choose another file for the report.")
 
 
 def say_failed(path: Path, error: AdaptDiffuseError) -> None:

@@ -22,7 +22,7 @@ from ..degradation import Chain, Degradation, FilmDamage, Marks, Noise
 from ..errors import AdaptDiffuseError
 from ..estimate import load_estimator
 from ..hosts.diffusers import DiffusersPrior
-from ..images import find_photos, has_one_channel, write_image
+from ..images import find_photos, has_one_channel, profile_of, write_image
 from ..latent_space import test_pattern
 from ..restore import Restoration
 from ..severity import SeverityModel
@@ -42,6 +42,7 @@ from .batches import (
     seconds_of,
 )
 from .blind import Guessed, Guesswork, guessed_outcomes
+from .files import check_report, photos_of
 
 WITHOUT = Path("none")  # in place of a severity encoder
 
@@ -96,8 +97,8 @@ def run(args: argparse.Namespace) -> int:
     options.check_detail(args.detail)
     if args.max_side < 0:
         raise AdaptDiffuseError(f"--max-side must be 0 or more pixels, not {args.max_side}.")
-    photos, failed = options.photos_of(args.photos, args.out)
-    options.check_report(args.report, photos)
+    photos, failed = photos_of(args.photos, args.out)
+    check_report(args.report, photos)
     prior = options.load_prior(args)
     encoder = encoders(prior, args.severity_encoder, args.calibration_photos)
     recipe = Recipe(
@@ -163,11 +164,12 @@ def finish(one: Guessed, sigmas: Tensor) -> dict[str, Any] | None:
     try:
         if result is None:
             raise outcome.error or AdaptDiffuseError("There is no restoration.")
-        write_image(job.target, result.image[place], has_one_channel(job.photo))
+        grey = has_one_channel(job.photo)
+        write_image(job.target, result.image[place], grey, profile_of(job.photo, grey))
     except AdaptDiffuseError as error:
         options.say_failed(job.photo, error)
         return None
-    told = describe_restoration(result, sigmas, one.degradation, place, outcome.unsaid)
+    told = describe_restoration(result, sigmas, one.degradation, place, outcome.unsaid, one.estimated)
     print(f"{job.target}: {'the photo as it is' if one.unchanged else told}")
     return {"photo": str(job.photo), "restored": str(job.target), **report_row(result, place)}
 

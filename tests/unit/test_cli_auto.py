@@ -73,6 +73,24 @@ def test_noise_that_is_told_is_not_guessed(
     assert "noise 0.02 ± " in auto(files, photos[0], tmp_path / "guessed")["estimate"]
     told = auto(files, photos[0], tmp_path / "told", "--degradation", "auto", "--noise-std", 0.07)["estimate"]
     assert told.startswith("blurred with std 1.0 ± 0.2 pixels, noise 0.07, as told")
+
+
+@pytest.mark.parametrize(("options", "advised"), [((), False), (("--noise-std", 0.9), True)])
+def test_only_noise_that_was_told_is_to_be_lowered(
+    files: Path,
+    photos: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[object, ...],
+    advised: bool,
+) -> None:
+    estimated(monkeypatch, estimate(damage_of(std=1.0, noise_std=0.9), std_error=0.0))
+    auto(files, photos[0], tmp_path / "out", *options)
+    assert ("lower noise_std" in capsys.readouterr().out) == advised
+
+
+def test_noise_out_of_range_is_refused_before_the_estimate(files: Path, photos: list[Path], tmp_path: Path) -> None:
     assert call("restore", photos[0], "--out", tmp_path / "never", "--noise-std", 3) == 2
 
 

@@ -1,5 +1,7 @@
 """Figures as sentences for people."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -66,6 +68,15 @@ def test_each_photo_of_a_batch_has_its_sentence():
     assert describe_restoration(result, torch.ones(1000), Noise(0.1), 1) == (
         "this photo is barely noisy (severity 0.10); 7 steps where pure noise takes 1000, 2.3 s for 2 photos"
     )
+
+
+def test_nobody_is_asked_to_lower_a_noise_that_was_estimated():
+    result = replace(restoration(0.42), residual=torch.tensor([0.2]))
+    plain = "this photo is clearly noisy (severity 0.42); 91 steps where pure noise takes 1000, 2.3 s"
+    assert describe_restoration(result, torch.ones(1000), Noise(0.1)).endswith(": lower noise_std")
+    assert describe_restoration(result, torch.ones(1000), Noise(0.1), estimated=True) == plain
+    seen = describe_restoration(result, torch.ones(1000), Noise(0.1), unsaid=0.2, estimated=True)
+    assert seen.endswith("Its noise looks like 0.200, which is more than its degradation says: set noise_std to that")
 
 
 def test_a_batch_is_told_photo_by_photo_and_by_its_kind_of_damage():

@@ -1,0 +1,87 @@
+"""Which photos a command takes, and the files that it makes of them."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import AdaptDiffuseError
+from ..images import find_photos, other_pictures, pictures_in
+
+
+def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]], int]:
+    """The photos of all sources, each with the PNG in ``out`` that is made of it, and how many sources had none.
+
+    Photos of the same name get -2, -3, ... . Sources without photos and pictures that are left out are named on stderr.
+
+    Raises:
+        AdaptDiffuseError: ``out`` cannot be a folder, no source has a photo, or a photo or another file beside
+            the photos would be overwritten.
+    """
+    if (file := next((path for path in (out, *out.parents) if path.is_file()), None)) is not None:
+        raise AdaptDiffuseError(f"--out is a folder, but {file} is a file: choose another.")
+    photos: list[Path] = []
+    missing: list[AdaptDiffuseError] = []
+    for source in sources:
+        say_left_out(source, other_pictures(source))
+        try:
+            photos += find_photos(source)
+        except AdaptDiffuseError as error:
+            missing.append(error)
+    if not photos:
+        raise missing[0]
+    for reason in missing:
+        print(f"adapt_diffuse: {reason}", file=sys.stderr)
+    targets = targets_of(photos, out)
+    check_targets(photos, targets)
+    for photo in photos:
+        if (count := pictures_in(photo)) > 1:
+            print(f"adapt_diffuse: {photo} has {count} pictures; only the first is taken.", file=sys.stderr)
+    return list(zip(photos, targets, strict=True)), len(missing)
+
+
+def say_left_out(source: Path, others: Sequence[Path]) -> None:
+    """One sentence on stderr on the pictures in a folder that are of kinds that are not looked for."""
+    if not others:
+        return
+    what = "1 picture is" if len(others) == 1 else f"{len(others)} pictures are"
+    names = ", ".join(path.name for path in others[:3]) + (", ..." if len(others) > 3 else "")
+    print(f"adapt_diffuse: {what} left out of {source} ({names}): save as JPEG, PNG or TIFF first.", file=sys.stderr)
+
+
+def targets_of(photos: Sequence[Path], out: Path) -> list[Path]:
+    """A PNG in ``out`` for each photo; those of the same name get -2, -3, ... ."""
+    targets: list[Path] = []
+    taken: set[str] = set()
+    for photo in photos:
+        target, number = out / f"{photo.stem}.png", 1
+        while same_file_name(target.name) in taken:
+            number += 1
+            target = out / f"{photo.stem}-{number}.png"
+        taken.add(same_file_name(target.name))
+        targets.append(target)
+    return targets
+
+
+def check_targets(photos: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Raise AdaptDiffuseError where a target is a photo, or in a folder of the photos and there already."""
+    homes = {photo.resolve().parent for photo in photos}
+    lost = {photo.resolve() for photo in photos} & {target.resolve() for target in targets}
+    lost |= {target.resolve() for target in targets if target.exists() and target.resolve().parent in homes}
+    if lost:
+        raise AdaptDiffuseError(
+            f"{min(lost)} is among the photos and would be overwritten: choose another --out, a folder apart from them."
+        )
+
+
+def same_file_name(name: str) -> str:
+    """Equal for names that are one file to Windows or macOS: A and a, é in one character and in two."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def check_report(report: Path | None, photos: Sequence[tuple[Path, Path]]) -> None:
+    """Raise AdaptDiffuseError where the report would replace a photo, or what is made of it."""
+    if report is not None and report.resolve() in {path.resolve() for pair in photos for path in pair}:
+        raise AdaptDiffuseError(f"{report} is a photo: choose another file for the report.")

@@ -1,0 +1,116 @@
+"""Which files a command takes, which it leaves out and says so, and what of a file its picture keeps."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.images import open_image, pictures_in, profile_of
+from tests.command_line import call, model, names, one_sentence, restore
+from tests.models import drawn_photo
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+GREY = SRGB[:16] + b"GRAY" + SRGB[20:]
+
+
+def photo(path, **kept):
+    Image.fromarray(drawn_photo(0, 8, 8)).save(path, **kept)
+
+
+def test_pictures_of_other_kinds_in_a_folder_are_named(tmp_path, capsys):
+    folder = tmp_path / "photos"
+    (folder / "phone").mkdir(parents=True)
+    photo(folder / "scan.png")
+    for name in ("a.HEIC", "phone/b.heic", "c.gif", "d.nef", "notes.txt"):
+        (folder / name).write_bytes(b"")
+    assert call("degrade", folder, "--out", tmp_path / "out") == 0
+    one_sentence(capsys, f"4 pictures are left out of {folder} (a.HEIC, c.gif, d.nef, ...)", "JPEG, PNG or TIFF")
+    assert names(tmp_path / "out") == ["scan.png"]
+
+
+def test_a_folder_of_other_kinds_alone_says_both(tmp_path, capsys):
+    (tmp_path / "a.heic").write_bytes(b"")
+    assert call("degrade", tmp_path, "--out", tmp_path / "out") == 2
+    left, none = capsys.readouterr().err.splitlines()
+    assert "1 picture is left out of" in left
+    assert "has no photos" in none
+
+
+def test_a_file_of_an_unknown_kind_says_what_to_save_it_as(tmp_path):
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(AdaptDiffuseError, match="save it as JPEG, PNG or TIFF") as caught:
+        open_image(tmp_path / "phone.heic")
+    assert str(caught.value).count("phone.heic") == 1
+
+
+@pytest.mark.parametrize("suffix", ["tif", "gif", "webp", "png"])
+def test_of_several_pictures_in_a_file_the_first_is_taken_and_that_is_said(tmp_path, capsys, suffix):
+    pages = [Image.fromarray(drawn_photo(seed, 8, 8)) for seed in range(3)]
+    path = tmp_path / f"pages.{suffix}"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    assert pictures_in(path) == 3
+    assert call("degrade", path, "--out", tmp_path / "out") == 0
+    one_sentence(capsys, path, "has 3 pictures; only the first is taken")
+
+
+def test_one_picture_is_one(tmp_path):
+    photo(tmp_path / "photo.png")
+    photo(tmp_path / "photo.jpg")
+    (tmp_path / "broken.tif").write_bytes(b"II*\0")
+    assert [pictures_in(tmp_path / name) for name in ("photo.png", "photo.jpg", "broken.tif", "none.png")] == [1] * 4
+
+
+@pytest.mark.parametrize("command", ["degrade", "find-scratches"])
+def test_a_file_that_lies_beside_the_photo_is_not_overwritten(tmp_path, capsys, command):
+    photo(tmp_path / "mother.jpg")
+    photo(tmp_path / "mother.png")
+    before = (tmp_path / "mother.png").read_bytes()
+    assert call(command, tmp_path / "mother.jpg", "--out", tmp_path) == 2
+    one_sentence(capsys, tmp_path / "mother.png", "would be overwritten", "choose another --out")
+    assert (tmp_path / "mother.png").read_bytes() == before
+
+
+def test_what_was_made_before_in_a_folder_apart_is_made_anew(tmp_path):
+    photo(tmp_path / "mother.jpg")
+    for _ in range(2):
+        assert call("degrade", tmp_path / "mother.jpg", "--out", tmp_path / "out") == 0
+    assert names(tmp_path / "out") == ["mother.png"]
+
+
+@pytest.mark.parametrize(("mode", "profile"), [("RGB", SRGB), ("L", GREY)])
+def test_colours_keep_their_profile(files, tmp_path, mode, profile):
+    Image.fromarray(drawn_photo(0, 24, 32)).convert(mode).save(tmp_path / "photo.png", icc_profile=profile)
+    assert restore(files, tmp_path / "photo.png", "--out", tmp_path / "out") == 0
+    restored = Image.open(tmp_path / "out" / "photo.png")
+    assert (restored.mode, restored.info["icc_profile"]) == (mode, profile)
+
+
+def test_a_profile_of_other_channels_is_left_out(tmp_path):
+    path = tmp_path / "print.jpg"
+    Image.fromarray(drawn_photo(0, 8, 8)).convert("CMYK").save(path, icc_profile=SRGB[:16] + b"CMYK" + SRGB[20:])
+    assert profile_of(path) is None
+    Image.fromarray(drawn_photo(0, 8, 8)).convert("L").save(path, icc_profile=GREY)
+    assert (profile_of(path), profile_of(path, True)) == (None, GREY)
+    photo(path)
+    assert profile_of(path) is None
+
+
+@pytest.mark.parametrize(("largest", "refused"), [(1.4, False), (255.0, True)])
+def test_a_float_image_on_another_scale_is_refused(files, tmp_path, capsys, largest, refused):
+    path = tmp_path / "float.tif"
+    Image.fromarray(np.linspace(0, largest, 48, dtype=np.float32).reshape(6, 8)).save(path)
+    for command in ("restore", "degrade", "find-scratches"):
+        more = [*model(files), "--degradation", "noise", "--steps", 1] if command == "restore" else []
+        assert call(command, path, "--out", tmp_path / command, *more) == (2 if refused else 0)
+        if refused:
+            one_sentence(capsys, path, "has values up to 255 instead of 1: save it with 8 or 16 bits")
+        assert (tmp_path / command / "float.png").exists() != refused
+
+
+def test_a_kernel_may_have_any_scale(tmp_path):
+    spot = np.zeros((5, 5), np.float32)
+    spot[1:4, 1:4] = 700.0
+    Image.fromarray(spot).save(tmp_path / "spot.tif")
+    photo(tmp_path / "photo.png")
+    kernel = f"kernel-blur:file={tmp_path / 'spot.tif'}"
+    assert call("degrade", tmp_path / "photo.png", "--out", tmp_path / "out", "--degradation", kernel) == 0
