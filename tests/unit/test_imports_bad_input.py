@@ -44,6 +44,12 @@ def test_a_truncated_checkpoint_is_one_sentence(state, tmp_path, capsys, keep, l
     assert names(tmp_path) == ["model.ckpt"]
 
 
+def test_a_file_that_is_no_checkpoint_is_never_to_be_run(tmp_path, capsys):
+    (tmp_path / "flower.png").write_bytes(b"\x89PNG\r\n\x1a\n" * 9)
+    assert call("import-model", tmp_path / "flower.png", "--out", tmp_path / "out") == 2
+    assert "weights_only" not in one_sentence(capsys, "is not a complete PyTorch checkpoint", "Fetch it again")
+
+
 class Payload:
     """A pickle that writes a file when it is loaded."""
 
