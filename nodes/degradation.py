@@ -8,6 +8,8 @@ import torch
 from comfy_api.latest import io
 
 from ..adapt_diffuse.degradation import Downscale, Jpeg, MissingPixels, RandomMissingPixels, chain, measure
+from ..adapt_diffuse.errors import AdaptDiffuseError
+from ..adapt_diffuse.hosts.comfy_progress import photo_by_photo
 from ..adapt_diffuse.restore import damage_generators
 from .wires import CATEGORY, DegradationIO, image_of, photo_of
 
@@ -16,6 +18,7 @@ NOISE_TIP = (
     "phone photo has about 0.01. Too little: noise is kept as if it were detail. Too much: the photo is trusted less "
     "and detail is invented."
 )
+ANY = 2**16  # photos, more than any batch has
 
 
 def noise_input(default: float = 0.05) -> io.Float.Input:
@@ -204,6 +207,27 @@ class ApplyDegradation(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: torch.Tensor, degradation: object, seed: int) -> io.NodeOutput:
-        photo = photo_of(image)
-        return io.NodeOutput(image_of(measure(photo, degradation, damage_generators(seed, len(photo)))))  # type: ignore[arg-type]
+    def execute(cls, image: torch.Tensor, degradation: Any, seed: int) -> io.NodeOutput:
+        return io.NodeOutput(image_of(damaged(photo_of(image), degradation, seed)))
+
+
+def damaged(photo: torch.Tensor, degradation: Any, seed: int) -> torch.Tensor:
+    """``photo`` (B, 3, H, W) as the degradation leaves it, photo by photo until the user cancels."""
+    generators = damage_generators(seed, len(photo))
+    if has_numbers_for(degradation, len(photo) + 1) and not has_numbers_for(degradation, ANY):
+        return measure(photo, degradation, generators)  # which tells that they are too many
+    degradation.select(torch.arange(len(photo)))  # which tells that they are too few
+    parts = [
+        measure(one, degradation.select(torch.tensor([index])), generators[index : index + 1])
+        for index, one in enumerate(photo_by_photo(photo.split(1)))
+    ]
+    return torch.cat(parts)
+
+
+def has_numbers_for(degradation: Any, count: int) -> bool:
+    """Whether a degradation, which has its numbers for all photos or for each, has them for so many."""
+    try:
+        degradation.select(torch.arange(count))
+    except AdaptDiffuseError:
+        return False
+    return True

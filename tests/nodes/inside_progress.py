@@ -17,9 +17,10 @@ import comfy.utils
 import torch
 
 from adapt_diffuse.bundled import bundled_encoders, bundled_model
-from adapt_diffuse.degradation import GaussianBlur
+from adapt_diffuse.degradation import GaussianBlur, measure
 from adapt_diffuse.estimate import cautious, estimate_damage, load_estimator
 from adapt_diffuse.hosts.comfy_model import load_diffusers
+from adapt_diffuse.restore import damage_generators
 from adapt_diffuse.scratches import find_scratches
 
 models = module_at("models of the tests", REPOSITORY / "tests" / "models.py")
@@ -86,6 +87,23 @@ def estimated() -> dict[str, Any]:
     return {**report(off), "blurred": int((switched.std + switched.length > 0).sum())}
 
 
+def degraded() -> dict[str, Any]:
+    photo = photos()
+    with torch.inference_mode(False):
+        kernels = torch.rand(COUNT + 1, 5, 5, generator=torch.Generator().manual_seed(0))
+        kind = pack("adapt_diffuse.degradation").KernelBlur
+        blur, many = kind(kernels[:COUNT], 0.05), kind(kernels, 0.05)
+    node, image = pack("nodes.degradation").ApplyDegradation, photo.movedim(1, -1)
+    expected = measure(photo, blur, damage_generators(7, COUNT)).movedim(1, -1)
+    refused = {}
+    for name, count in (("too many", COUNT), ("too few", COUNT + 2)):
+        try:
+            node.execute(image[:1].expand(count, -1, -1, -1), many, 7)
+        except pack("adapt_diffuse.errors").AdaptDiffuseError as error:
+            refused[name] = str(error)
+    return {**report(lambda: distance(node.execute(image, blur, 7).result[0], expected)), **refused}
+
+
 def encoded(calibrated: bool) -> dict[str, Any]:
     with torch.inference_mode():
         host, image = load_diffusers(bundled_model()), photos().movedim(1, -1)
@@ -118,6 +136,7 @@ def read() -> dict[str, Any]:
 REPORTS: dict[str, Callable[[], Any]] = {
     "scratches": scratches,
     "estimated": estimated,
+    "degraded": degraded,
     "encoded": lambda: encoded(False),
     "calibrated": lambda: encoded(True),
     "read": read,

@@ -19,7 +19,8 @@ def report() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("node", "steps"), [("scratches", 4), ("estimated", 4), ("encoded", 4), ("calibrated", 8), ("read", 4)]
+    ("node", "steps"),
+    [("scratches", 4), ("estimated", 4), ("degraded", 4), ("encoded", 4), ("calibrated", 8), ("read", 4)],
 )
 def test_the_bar_moves_with_the_photos_and_cancel_ends_it(report: dict[str, Any], node: str, steps: int) -> None:
     bar = report[node]["bar"]  # of which the host leaves out what comes too fast
@@ -33,6 +34,12 @@ def test_photos_one_by_one_give_what_the_batch_gives(report: dict[str, Any]) -> 
     assert report["scratches"]["made"] == 0
     assert report["estimated"]["blurred"] > 0
     assert report["estimated"]["made"] < 1e-6
+    assert report["degraded"]["made"] < 1e-6
     assert report["encoded"]["made"] < 1e-5
     assert report["calibrated"]["made"] < 1e-5
     assert report["read"]["made"] == 4
+
+
+def test_a_degradation_of_another_number_of_photos_is_refused_as_before(report: dict[str, Any]) -> None:
+    assert report["degraded"]["too many"] == "The blur has 5 kernels for 4 photos: give one, or one per photo."
+    assert report["degraded"]["too few"].startswith("The degradation has numbers for 5 photos, and there are 6")
