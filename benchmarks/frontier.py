@@ -23,17 +23,11 @@ from adapt_diffuse.defaults import kind_of, start_settings
 from adapt_diffuse.degradation import Degradation
 from adapt_diffuse.start import StartSettings
 from benchmarks.cost import denoiser_forwards
-from benchmarks.figures import METRICS
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 
-SCORES = ("psnr", "haarpsi")
 NONLINEAR = "nonlinear-blur"
 LINEAR_ONLY = ("psld", "latino")
 REFERENCE = "flash-ldps 0"
-MARKERS = {"": "o", "from noise": "x", "tiny decoder": "^"}
-HEADER = ["task", "method", "steps per octave", "calls", "cost", "PSNR dB", "HaarPSI", *(
-    f"{METRICS[score]} minus {REFERENCE.split()[0]}'s at all levels" for score in SCORES
-)]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ def judged(path: Path, autoencoder: Any, photos: Tensor, draws: int, batch: int)
         for draw in range(draws)
         for part in prepare(encode, family, photos, 100 + draw, torch.device("cpu"), True, batch)
     ]
-    plain = [(part.encoding - part.z0).square().mean() for part in parts if part.encoding is not None]
-    return errors_of(encoder, parts), float(torch.stack(plain).mean().sqrt())
+    plain = [(part.encoding - part.z0).square().flatten(1).mean(1) for part in parts if part.encoding is not None]
+    return errors_of(encoder, parts), float(torch.cat(plain).mean().sqrt())
 
 
 def main() -> None:

@@ -96,7 +96,7 @@ def main() -> None:
         "coloured": z0 + with_spectrum_of(found.z_hat.to(z0) - z0, noise),
     }
     rows = []
-    settings = start_settings(args.method.removeprefix("flash-"))
+    settings = start_settings(args.method.removeprefix("flash-"), 0, photos.degradation)
     levels = starts(sigma_hat, true_error, prior.sigmas, args.seed, settings)
     for name, sigmas in {**levels, **dict.fromkeys(estimates, true_error)}.items():
         if args.only and name not in args.only:

@@ -77,13 +77,15 @@ def _join(parts: list[Row]) -> Row:
 
 
 def without(row: Row, dropped: Sequence[int]) -> Row:
-    """A row without the photos at these places: its means are those of the others, its seconds and memory stay.
+    """A row without the photos at these places: its means are those of the others; residual, seconds and memory stay.
 
     The passes of single photos are not recorded, their steps are: passes are in proportion to these, but for the one
     that encodes a photo and the one that decodes it.
     """
     photos = [photo for place, photo in enumerate(row["photos"]) if place not in dropped]
     means = {key: float(np.mean([photo[key] for photo in photos])) for key, _ in COMPARED if key in row}
+    if all("sigma_hat" in photo for photo in photos):
+        means["sigma_hat_mean"] = float(np.mean([photo["sigma_hat"] for photo in photos]))
     fewer = {"images": len(photos), "photos": photos, **means}
     if steps := sum(photo.get("steps", 0) for photo in row["photos"]) / len(row["photos"]):
         ratio = sum(photo["steps"] for photo in photos) / len(photos) / steps

@@ -17,6 +17,7 @@ from adapt_diffuse.estimate.estimate import estimate_of
 from adapt_diffuse.estimate.network import Gaussian, Readings
 from adapt_diffuse.images import centre_crop, read_photo
 from adapt_diffuse.schedule import vp_sigmas
+from adapt_diffuse.severity.evaluation import prepare
 from benchmarks import (
     autoencoders,
     choose,
@@ -27,6 +28,7 @@ from benchmarks import (
     frontier_table,
     kinds,
     reconstructions,
+    refiners,
     robustness,
     scratches,
     severity,
@@ -35,7 +37,7 @@ from benchmarks import (
     table,
     transfer,
 )
-from tests.models import draw_photos
+from tests.models import draw_photos, drawn_batch
 from tests.reference import ldm_alphas_cumprod
 
 SIGMAS = vp_sigmas(ldm_alphas_cumprod())
@@ -79,6 +81,26 @@ def test_every_start_has_a_row_and_its_own_severity(run):
         assert [photo["sigma_hat"] for photo in by_name[name]["photos"]] == oracle
     assert len({by_name[name]["psnr"] for name in ("gaussian", "coloured", "oracle")}) == 3  # three estimates
     assert by_name["times-2"]["denoiser_forwards"] > by_name["times-0.5"]["denoiser_forwards"]
+
+
+@pytest.mark.parametrize("task", ["gaussian-blur-varying", frontier.NONLINEAR])
+def test_fixed_starts_are_of_the_density_that_the_tool_has_for_the_damage(run, monkeypatch, task):
+    seen = []
+    monkeypatch.setattr(starts, "starts", lambda *arguments: seen.append(arguments[-1]) or {"adaptive": arguments[0]})
+    (row,) = run(starts, "--task", task, "--only", "adaptive")
+    sigma_hat = torch.tensor([photo["sigma_hat"] for photo in row["photos"]], dtype=torch.float64)
+    assert starts.mean_steps(sigma_hat, SIGMAS, seen[0]) == pytest.approx(row["denoiser_forwards"])
+
+
+def test_the_error_of_the_plain_encoding_is_that_of_all_photos(files, monkeypatch):
+    parts = []
+    monkeypatch.setattr(refiners, "prepare", lambda *arguments: parts.extend(prepare(*arguments)) or parts)
+    photos = drawn_batch(3, 24, 24)
+    autoencoder = refiners.load_guide(files / "model" / "vae")
+    _, plain = refiners.judged(files / "model.safetensors", autoencoder, photos, draws=1, batch=2)
+    assert [len(part.z0) for part in parts] == [2, 1]
+    error = torch.cat([part.encoding - part.z0 for part in parts])
+    assert plain == pytest.approx(float(error.square().mean().sqrt()), rel=1e-6)
 
 
 def test_an_error_of_a_spectrum_is_as_large_and_as_smooth_but_another():
@@ -216,6 +238,15 @@ def test_parts_of_a_set_of_photos_are_joined():
     assert whole["psnr"] == pytest.approx(24.0)
     assert [photo["psnr"] for photo in whole["photos"]] == [20.0, 22.0, 30.0]
     assert table.joined([first, row("ldps", [1.0])]) == [first, row("ldps", [1.0])]
+
+
+def test_a_row_without_some_photos_has_the_severity_of_the_others():
+    whole = row("flash-ldps", [20.0, 22.0, 30.0])
+    for photo, value in zip(whole["photos"], (0.2, 0.4, 0.9), strict=True):
+        photo["sigma_hat"] = value
+    fewer = table.without({**whole, "sigma_hat_mean": 0.5}, [2])
+    assert fewer["sigma_hat_mean"] == pytest.approx(0.3) and fewer["psnr"] == 21.0
+    assert "sigma_hat_mean" not in table.without(row("dps", [20.0, 22.0]), [1])
 
 
 def test_differences_are_paired_and_only_of_the_same_photos():
