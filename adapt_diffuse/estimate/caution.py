@@ -54,7 +54,7 @@ def _allowance(one: Estimate, photo: Tensor) -> float:
             continue
         middle, off = float(getattr(one.damage, name)), float(getattr(one, error))
         ends = [clean(with_number(one.damage, name, min(max(middle + way * off, low), high)), sharp) for way in (-1, 1)]
-        total += float((ends[1] - ends[0]).double().square().mean()) / 4
+        total += float((ends[1] - ends[0]).cpu().double().square().mean()) / 4
     return total**0.5
 
 

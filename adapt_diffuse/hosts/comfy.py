@@ -77,7 +77,7 @@ class ComfyPrior:
         else:
             others = [guider.model_patcher, *getattr(guider, "loaded_models", [])]
         memory += planned_memory(solver, guidance_vae or vae, shape, [*own, *others])
-        load(own, others, memory)
+        load(own, others, memory, solver.through)
         self._patchers = own  # the host forgets, and moves, models whose patcher is gone
         # a step size of 0 has no gradient, and that is what was asked for
         self._checked: set[str] = set() if getattr(solver, "eta", 1.0) > 0 else {"model", "decoder"}

@@ -11,6 +11,7 @@ import torch
 from ..errors import AdaptDiffuseError
 from ..feasible import check_feasible
 from ..fitted import SMALLEST_TILE
+from ..guidance import Through
 from ..memory import out_of_memory
 from ..solvers import GMLDPS, LATINO, PSLD, ReSample, Solver
 
@@ -108,7 +109,7 @@ def photos_at_once(model: Any, shape: Sequence[int]) -> int:
     return int(min(max(spare // max(each, 1.0), 1), shape[0]))
 
 
-def load(own: list[Any], others: list[Any], memory: float) -> None:
+def load(own: list[Any], others: list[Any], memory: float, through: Through) -> None:
     """Let the host make room for ``memory`` bytes and load our copies, whole, beside the models that it uses.
 
     Raises:
@@ -116,9 +117,21 @@ def load(own: list[Any], others: list[Any], memory: float) -> None:
     """
     import comfy.model_management
 
-    comfy.model_management.load_models_gpu([*others, *own], memory_required=memory, minimum_memory_required=memory / 3)
-    if any(getattr(patcher.model, "model_lowvram", False) for patcher in own):
+    least = memory / 3
+    comfy.model_management.load_models_gpu([*others, *own], memory_required=memory, minimum_memory_required=least)
+    for patcher in own:
+        size = patcher.model_size()
+        # --novram takes every model apart, however small it is
+        if in_part(patcher) and size + least <= HostMachine(patcher.load_device).free():
+            patcher.partially_load(patcher.load_device, size + 1)
+    if any(in_part(patcher) for patcher in own):
+        other = "set the solver's 'through' to decoder" if through == "denoiser" else "connect a tiny guidance_vae"
         raise AdaptDiffuseError(
-            "The GPU's memory does not hold the models that the gradients need: restore a smaller photo, set the "
-            "solver's 'through' to decoder, or free memory."
+            f"The GPU's memory does not hold the models that the gradients need: restore a smaller photo, {other}, "
+            "or free memory."
         )
+
+
+def in_part(patcher: Any) -> bool:
+    """Whether the host has left some of the model's weights where it keeps the models that it does not use."""
+    return bool(getattr(patcher.model, "model_lowvram", False))

@@ -14,6 +14,7 @@ from ..errors import AdaptDiffuseError
 
 USE_DECODER = "Set the solver's 'through' to decoder, which works with every model."
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+PLAIN = (torch.Tensor,)  # classes derived from it hold quantised weights
 # of torch's errors: what they tell of a gradient that does not exist
 TAINTED = ("nference tensor",)
 NO_BACKWARD = re.compile(r"through (\S+) but no autograd formula|derivative for '?(\S+?)'? is not implemented")
@@ -77,7 +78,7 @@ def check_weights(module: nn.Module, remedy: str) -> None:
     for parameter in module.parameters():
         if parameter.is_meta:
             raise AdaptDiffuseError(f"The weights of {type(module).__name__} are not in memory yet. {remedy}")
-        if parameter.dtype not in FLOATS or type(parameter.data) is not torch.Tensor:
+        if parameter.dtype not in FLOATS or type(parameter.data) not in PLAIN:
             raise AdaptDiffuseError(
                 f"The weights of {type(module).__name__} are quantised ({type(parameter.data).__name__}, "
                 f"{parameter.dtype}): no gradient passes them. {remedy}"
