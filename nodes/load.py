@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import folder_paths
@@ -108,6 +109,12 @@ def own_encoders() -> list[Path]:
     return [Path(path) for path in found if path]
 
 
+def states_of(files: Iterable[Path]) -> str:
+    """What tells that a file was written anew, as by a training."""
+    states = ((path, path.stat()) for path in files)
+    return "\n".join(f"{path} {state.st_mtime_ns} {state.st_size}" for path, state in states)
+
+
 def encoder_names() -> list[str]:
     """What there is to choose from, the encoder of the first example first."""
     names = sorted(bundled.bundled_encoders(), key=lambda name: (not name.endswith("gaussian-blur"), name))
@@ -180,9 +187,10 @@ class LoadSeverityEncoder(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, encoder_name: str) -> tuple[str, int, int]:
-        path = encoder_path(encoder_name)  # a training may have written it anew
-        return str(path), path.stat().st_mtime_ns, path.stat().st_size
+    def fingerprint_inputs(cls, encoder_name: str | None) -> str:
+        if encoder_name is None:  # from another node: any of them
+            return states_of(own_encoders())
+        return states_of([encoder_path(encoder_name)])
 
     @classmethod
     def execute(cls, encoder_name: str) -> io.NodeOutput:

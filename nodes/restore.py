@@ -29,7 +29,7 @@ from ..adapt_diffuse.severity.choice import choose
 from ..adapt_diffuse.words import damage_word, describe_batch
 from .calibrate import sample_photos
 from .decode import detailed
-from .load import own_encoders
+from .load import own_encoders, states_of
 from .plot import as_image, schedule_plot, severity_bar, stacked
 from .solver_inputs import decoder_inputs, detail_input
 from .wires import (
@@ -161,8 +161,7 @@ class RestorePhoto(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **inputs: Any) -> str:
         """The user's encoders: a new one may fit better than the one that a cached run took."""
-        found = ((path, path.stat()) for path in own_encoders())
-        return "\n".join(f"{path} {state.st_mtime_ns} {state.st_size}" for path, state in found)
+        return states_of(own_encoders())
 
     @classmethod
     def execute(

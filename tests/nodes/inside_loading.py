@@ -91,6 +91,17 @@ def calibrated_on_a_mask() -> dict[str, str]:
     return found
 
 
+def fingerprints() -> list[bool]:
+    """Whether a loader whose encoder comes from another node is to run again: as it was, and after a training."""
+    load, folder = pack("nodes.load"), Path(tempfile.mkdtemp())
+    load.register_model_folder()
+    folder_paths.add_model_folder_path(load.ENCODER_FOLDER, str(folder), is_default=True)
+    told = [load.LoadSeverityEncoder.fingerprint_inputs(None) for _ in range(2)]
+    (folder / "mine.safetensors").write_text("")
+    told.append(load.LoadSeverityEncoder.fingerprint_inputs(None))
+    return [one != before for before, one in zip(told, told[1:], strict=False)]
+
+
 REPORTS: dict[str, Callable[[], Any]] = {
     "samples": lambda: samples("folder"),
     "samples-without-user": lambda: samples("none"),
@@ -98,6 +109,7 @@ REPORTS: dict[str, Callable[[], Any]] = {
     "models": listed_models,
     "paths": typed_paths,
     "mask": calibrated_on_a_mask,
+    "fingerprints": fingerprints,
 }
 
 if __name__ == "__main__":

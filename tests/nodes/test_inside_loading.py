@@ -50,3 +50,7 @@ def test_a_folders_path_may_be_in_quotes(report: dict[str, Any]) -> None:
 def test_a_calibration_on_a_mask_asks_for_the_photo(report: dict[str, Any]) -> None:
     assert report["mask"]["with"] == "no error"
     assert report["mask"]["without"].endswith("connect the damaged photo to the input 'image'.")
+
+
+def test_an_encoder_that_another_node_names_is_loaded_anew_only_when_one_was_written(report: dict[str, Any]) -> None:
+    assert report["fingerprints"] == [False, True]
