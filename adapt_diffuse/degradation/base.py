@@ -40,7 +40,7 @@ class Degradation(Protocol):
         ...
 
     def select(self, indices: Tensor) -> Degradation:
-        """The operator of the images ``indices`` (n,) of the batch."""
+        """The operator of the images ``indices`` (n,) of the batch; what they all share is not made again."""
         ...
 
     def image_size(self, height: int, width: int) -> tuple[int, int]:

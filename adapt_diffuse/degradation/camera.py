@@ -61,4 +61,6 @@ class CameraBlur(Dense, SameSize):
         return value_of((self.gain * light).clamp(0, 1)).to(image.dtype)
 
     def select(self, indices: Tensor) -> CameraBlur:
+        if len(self._kernels.values) == 1:
+            return self
         return CameraBlur(per_image(self._kernels.values, indices), self.gain, self.noise_std)

@@ -85,6 +85,8 @@ class Fading(Dense, SameSize, Pixelwise):
         return torch.where(gamma == 1, value, curved + value.clamp_max(0) / slope).to(y.dtype)
 
     def select(self, indices: Tensor) -> Fading:
+        if len(self.gain) == len(self.offset) == len(self.gamma) == 1:
+            return self
         gain, offset, gamma = (per_image(values, indices) for values in (self.gain, self.offset, self.gamma))
         return Fading(gain, offset, gamma, self.noise_std)
 

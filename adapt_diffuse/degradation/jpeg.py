@@ -36,4 +36,6 @@ class Jpeg(Dense, SameSize):
         return jpeg_codec_differentiable(photo, self.quality.to(photo)).clamp(0, 1).to(image.dtype)
 
     def select(self, indices: Tensor) -> Jpeg:
+        if len(self.quality) == 1:
+            return self
         return Jpeg(per_image(self.quality, indices), self.noise_std)

@@ -68,6 +68,8 @@ class KernelBlur(Dense, SameSize):
         return filter_plane_adjoint(y, self._kernels.like(y))
 
     def select(self, indices: Tensor) -> KernelBlur:
+        if len(self.kernel) == 1:
+            return self
         return KernelBlur(per_image(self.kernel, indices), self.noise_std)
 
 

@@ -57,4 +57,6 @@ class LensBlur(Dense, SameSize):
         return filter_plane_adjoint(y, self._kernels.like(y))
 
     def select(self, indices: Tensor) -> LensBlur:
+        if len(self.radius) == 1:
+            return self
         return LensBlur(per_image(self.radius, indices), self.noise_std)

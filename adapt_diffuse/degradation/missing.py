@@ -76,7 +76,7 @@ class MissingPixels(SameSize, Pixelwise):
         return kept.expand(len(y))
 
     def select(self, indices: Tensor) -> MissingPixels:
-        return MissingPixels(per_image(self.mask, indices), self.noise_std)
+        return self if len(self.mask) == 1 else MissingPixels(per_image(self.mask, indices), self.noise_std)
 
     def _mask_for(self, image: Tensor) -> Tensor:
         if self.mask.shape[2:] != image.shape[2:] or len(self.mask) not in (1, len(image)):

@@ -34,4 +34,6 @@ class MotionBlur(Dense, SameSize):
         return filter_plane_adjoint(y, self._kernels.like(y))
 
     def select(self, indices: Tensor) -> MotionBlur:
+        if len(self.length) == len(self.angle) == 1:
+            return self
         return MotionBlur(per_image(self.length, indices), per_image(self.angle, indices), self.noise_std)

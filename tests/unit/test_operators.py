@@ -14,12 +14,14 @@ from PIL import Image
 
 from adapt_diffuse.degradation import (
     Downscale,
+    Fading,
     GaussianBlur,
     Jpeg,
     KernelBlur,
     LowResolution,
     MissingBox,
     MissingPixels,
+    MotionBlur,
     Noise,
     RandomMissingPixels,
     ScalableMask,
@@ -286,6 +288,21 @@ def test_a_mask_keeps_what_is_above_a_half():
     mask = torch.tensor([0.0, 0.4, 0.5, 0.6, 1.0]).reshape(1, 1, 1, 5)
     assert MissingPixels(mask).observed(torch.ones(1, 1, 1, 5)).flatten().tolist() == [0, 0, 0, 1, 1]
     assert MissingPixels(mask > 0.5).count(torch.ones(1, 3, 1, 5)).tolist() == [6]
+
+
+@pytest.mark.parametrize(
+    "name", ["lens-blur", "motion-blur", "camera-blur", "jpeg", "noise", "gaussian-blur", "missing-pixels"]
+)
+def test_what_all_photos_share_is_not_made_again_for_some(name):
+    operator = parse_degradation(name, 0.05)
+    assert operator.select(torch.tensor([0, 2])) is operator
+
+
+def test_masks_kernels_and_fadings_that_all_photos_share_are_not_made_again_for_some():
+    for operator in (MissingPixels(torch.ones(1, 1, 4, 4)), KernelBlur(torch.ones(3, 3)), Fading.of(0.3)):
+        assert operator.select(torch.tensor([1])) is operator
+    own = MotionBlur(torch.tensor([3.0]), torch.tensor([10.0, 70.0]))  # one length, an angle for each
+    assert own.select(torch.tensor([1])).angle.tolist() == [70.0]
 
 
 def test_a_photo_that_is_lost_whole_is_one_sentence():
