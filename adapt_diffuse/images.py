@@ -23,6 +23,7 @@ OTHER_SUFFIXES = frozenset(
     {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".psd", ".xcf", ".pdf", ".svg", ".dng", ".cr2", ".cr3", ".nef"}
     | {".arw", ".raf", ".orf", ".rw2"}
 )
+SHADOW = "._"  # macOS writes ._photo.jpg beside photo.jpg on disks of other systems: no picture
 PAGED = frozenset({"TIFF", "GIF", "WEBP", "PNG"})
 BRIGHTEST = 2.0  # of a float image on [0, 1]: sharpening and highlights go beyond 1, but not as far as other scales do
 
@@ -61,7 +62,8 @@ def other_pictures(source: str | Path) -> list[Path]:
 def files_in(places: Sequence[Path], suffixes: frozenset[str]) -> list[Path]:
     """The files with one of ``suffixes`` among files and in folders and their sub-folders, sorted by name."""
     inside = (path for place in places for path in (place.rglob("*") if place.is_dir() else [place]))
-    return sorted(path for path in inside if path.suffix.lower() in suffixes and path.is_file())
+    named = (path for path in inside if path.suffix.lower() in suffixes and not path.name.startswith(SHADOW))
+    return sorted(path for path in named if path.is_file())
 
 
 def named_like(pattern: Path) -> list[Path]:

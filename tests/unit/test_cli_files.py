@@ -28,6 +28,17 @@ def test_pictures_of_other_kinds_in_a_folder_are_named(tmp_path, capsys):
     assert names(tmp_path / "out") == ["scan.png"]
 
 
+def test_what_macos_writes_beside_photos_is_no_photo(tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photo(folder / "scan.jpg")
+    for name in ("._scan.jpg", "._phone.heic"):
+        (folder / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    assert call("degrade", folder, "--out", tmp_path / "out") == 0
+    assert "scan" not in capsys.readouterr().err
+    assert names(tmp_path / "out") == ["scan.png"]
+
+
 def test_a_folder_of_other_kinds_alone_says_both(tmp_path, capsys):
     (tmp_path / "a.heic").write_bytes(b"")
     assert call("degrade", tmp_path, "--out", tmp_path / "out") == 2
