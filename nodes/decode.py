@@ -8,9 +8,9 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..adapt_diffuse import finish
-from ..adapt_diffuse.detail import with_detail
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy import MAX_PADDING
+from ..adapt_diffuse.hosts.comfy_detail import detail_put_back
 from ..adapt_diffuse.measurement import Measurement
 from ..adapt_diffuse.metrics import psnr, ssim
 from .solver_inputs import detail_input
@@ -115,7 +115,7 @@ def detailed(restored: torch.Tensor, measurement: Measurement, match_colours: bo
     photo = photo_of(restored).to(measurement.y)
     if match_colours:
         photo = finish.match_colours(photo, measurement)
-    photo = with_detail(photo, measurement, detail)
+    photo = detail_put_back(photo, measurement, detail)
     return finish.match_grey(photo, measurement) if match_colours else photo
 
 
