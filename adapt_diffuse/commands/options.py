@@ -68,7 +68,7 @@ def add_through(parser: argparse.ArgumentParser, default: str | None = "decoder"
         "--through",
         choices=("decoder", "denoiser"),
         default=default,
-        help="what gradients pass: the decoder alone (half to two thirds of the cost), or the denoiser too (as published)"
+        help="what gradients pass: the decoder alone (half to two thirds of the time), or the denoiser too (published)"
         + ("" if default else "; default: the denoiser, for the method default the decoder"),
     )
 
