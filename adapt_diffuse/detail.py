@@ -33,9 +33,10 @@ TOLERANCE, ITERATIONS = 1e-3, 60
 def with_detail(image: Tensor, measurement: Measurement, strength: float = 1.0) -> Tensor:
     """The restored ``image`` with what its photo tells of the detail that it lacks.
 
-    Where the residual is no more than noise, nothing changes. The noise is the measurement's, or more where even the
-    quietest parts of the residual have more: noise that was told too small is not taken for detail. Damage that is not
-    linear is taken as it is near ``image``.
+    Where the residual is no more than noise, little changes: by chance some windows have more of it, and a tenth of the
+    noise comes back without a blur, a fifth after one of std 2, more after a stronger one. The noise is the
+    measurement's, or more where even the quietest parts of the residual have more: noise that was told too small is not
+    taken for detail. Damage that is not linear is taken as it is near ``image``.
 
     Args:
         image: (B, 3, H, W) on [0, 1], of the measurement's ``image_size``.

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..bundled import WEIGHTS
-from ..degradation import Degradation, measure
+from ..degradation import Degradation, PerImage, measure
 from ..errors import AdaptDiffuseError
 from ..images import find_photos, read_photo
 
@@ -26,8 +26,10 @@ def calibration_size(degradation: Degradation, height: int, width: int) -> tuple
     At most 256 pixels a side, except where the damage has a size of its own, as a mask has.
     """
     small = (min(height, SIDE), min(width, SIDE))
+    own = degradation.degradations if isinstance(degradation, PerImage) else [degradation.select(torch.tensor([0]))]
     try:
-        measure(torch.zeros(1, 3, *small), degradation.select(torch.tensor([0])), torch.Generator())
+        for one in own:
+            measure(torch.zeros(1, 3, *small), one, torch.Generator())
     except AdaptDiffuseError:
         return height, width
     return small

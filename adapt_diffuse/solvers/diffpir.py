@@ -20,7 +20,7 @@ class LatentDiffPIR(ChurnedSolver):
     s is the posterior's standard deviation at this level, see ``anchor_weight``.
 
     Differs from the paper's algorithm 1: behind a decoder the proximal step is a few conjugate gradients, which end at
-    the noise; its weight is ``sigma^2 / (1 + sigma^2)`` instead of ``sigma^2``, so that high levels trust the prior;
+    the noise; its s^2 is ``sigma^2 / (1 + sigma^2)`` instead of ``sigma^2``, so that high levels trust the prior;
     and what is put back is the noise that the denoiser found, not that between x and the fitted estimate, which few
     steps bear worse.
 

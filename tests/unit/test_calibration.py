@@ -210,7 +210,10 @@ def test_what_cannot_be_calibrated_is_refused_in_a_sentence() -> None:
 
 def test_calibration_photos_are_small_but_as_large_as_a_mask() -> None:
     assert calibration_size(GaussianBlur(2.0), 1000, 90) == (256, 90)
-    assert calibration_size(MissingPixels(torch.ones(3, 1, 1000, 90)), 1000, 90) == (1000, 90)
+    masked = MissingPixels(torch.ones(3, 1, 1000, 90))
+    assert calibration_size(masked, 1000, 90) == (1000, 90)
+    own = for_each([GaussianBlur(2.0), masked.select(torch.tensor([1]))])
+    assert calibration_size(own, 1000, 90) == (1000, 90)
     assert sample_views(40, 700).shape == (9, 3, 40, 700)
     assert sample_views(400, 700).shape == (3, 3, 400, 700)
     views = sample_views(64, 96)

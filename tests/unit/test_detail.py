@@ -14,6 +14,7 @@ from adapt_diffuse.degradation import (
     Downscale,
     GaussianBlur,
     Jpeg,
+    LensBlur,
     MissingPixels,
     Noise,
     chain,
@@ -100,6 +101,15 @@ def test_the_weights_are_those_of_the_least_mean_square_error() -> None:
     expected = restored + variance / (variance + noise) * residual
     off = with_detail(restored, measurement) - expected
     assert float(off.abs().max()) < 3e-3 and float(off.square().mean().sqrt()) < 2e-4  # conjugate gradients end early
+
+
+@pytest.mark.parametrize(
+    ("damage", "most"), [(Noise(0.05), 0.12), (GaussianBlur(2.0, 0.05), 0.25), (LensBlur(10.0, 0.01), 0.7)]
+)
+def test_of_a_perfect_restoration_little_of_the_noise_comes_back(damage: Degradation, most: float) -> None:
+    photo = smooth(texture())
+    change = with_detail(photo, damaged(photo, damage)) - photo
+    assert 0 < float(change.square().mean().sqrt()) < most * damage.noise_std
 
 
 def test_strength_goes_from_nothing_to_more() -> None:
