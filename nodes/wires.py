@@ -143,10 +143,12 @@ def made_of(latent: dict[str, Any], count: int) -> list[int] | None:
     Batch Seed Behavior takes the numbers away, or gives all the first one's: the photos stay.
     """
     indices, length = latent.get("batch_index"), len(samples_of(latent))
-    photos = None if indices is None else [getattr(index, "photo", int(index)) for index in indices]
-    alike = photos is not None and length > 1 and len({*zip(indices, photos, strict=True)}) == 1
-    if photos is not None and (not alike or same(latent["samples"])):
-        return photos
+    alike = False
+    if indices is not None:
+        photos = [getattr(index, "photo", int(index)) for index in indices]
+        alike = length > 1 and len({*zip(indices, photos, strict=True)}) == 1 and not same(latent["samples"])
+        if not alike:
+            return photos
     known = latent.get(PHOTOS) or (list(range(count)) if alike or length > count else None)
     if known is None:
         return None
