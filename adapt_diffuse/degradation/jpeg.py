@@ -14,6 +14,9 @@ class Jpeg(Dense, SameSize):
     Nonlinear: coefficients are rounded, softly so that a gradient passes, and the result is cut off at [0, 1]. Sizes
     that are no multiples of 16 are padded with their last row and column, as encoders do.
 
+    The soft rounding still jumps half-way between whole numbers, by 3/4. What is rounding error in a photo, as between
+    a batch and the photo alone or between two devices, may become grey levels in its restoration.
+
     Args:
         quality: 1 (worst) to 100; a number, or (B,).
         noise_std: standard deviation of the noise on [0, 1] images, added after the compression.

@@ -118,7 +118,8 @@ def solve(
     """Run ``solver`` from ``x`` down each image's schedule.
 
     Images whose schedules have different lengths end together: the hardest start first, the others join when their
-    turn comes. Every image draws its noise from its own generator, so a batch equals its images one by one.
+    turn comes. Every image draws its noise from its own generator, so a batch equals its images one by one, but
+    for rounding errors, which ``Jpeg`` makes larger.
 
     Args:
         x: (B, C, h, w), each image at the first level of its schedule.
