@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,17 @@ class PromptFailed(AssertionError):
 
 
 class ComfyServer:
-    """A running ComfyUI on the CPU with this repository as a node pack. Use as a context manager."""
+    """A running ComfyUI on the CPU with this repository as a node pack. Use as a context manager.
 
-    def __init__(self, folder: Path, pack_name: str = PACK_NAME):
+    Args:
+        main: what is run, with ComfyUI's arguments after its own.
+    """
+
+    def __init__(self, folder: Path, pack_name: str = PACK_NAME, main: Sequence[str] = ("main.py",)):
         found = find_comfyui()
         assert not isinstance(found, str), found
         self.root, self.python = found
+        self.main = main
         self.base = folder / "base"
         self.log = folder / "comfyui.log"
         for name in ("custom_nodes", "input", "output", "temp", "user", "models/severity_encoders", "models/diffusers"):
@@ -92,7 +98,7 @@ class ComfyServer:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> ComfyServer:
-        command = [str(self.python), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(self.port)]
+        command = [str(self.python), *self.main, "--cpu", "--listen", "127.0.0.1", "--port", str(self.port)]
         command += ["--base-directory", str(self.base), "--disable-auto-launch", "--disable-api-nodes"]
         command += ["--preview-method", "auto"]
         with self.log.open("w") as log:

@@ -168,12 +168,13 @@ def check_noise_std(noise_std: float) -> float:
 
 
 def parameter(values: float | Tensor, low: float, high: float, what: str) -> Tensor:
-    """An operator's number, or numbers (B,), as float64 (1 or B,) of its own.
+    """An operator's number, or numbers (B,), as float64 (1 or B,) of its own, on the CPU.
 
     Raises:
         AdaptDiffuseError: a value outside [low, high], or NaN; ``what`` begins the sentence.
     """
-    checked = torch.as_tensor(values, dtype=torch.float64).detach().flatten().clone()
+    here = values.detach().cpu() if isinstance(values, Tensor) else values  # not every GPU has float64
+    checked = torch.as_tensor(here, dtype=torch.float64).flatten().clone()
     bad = checked[~((checked >= low) & (checked <= high))]
     if len(bad):
         raise AdaptDiffuseError(f"{what} must be between {low:g} and {high:g}, not {float(bad[0]):g}.")

@@ -13,6 +13,7 @@ from ..errors import AdaptDiffuseError
 from ..latent_space import PATTERN_SIZE, LatentSpace, test_pattern
 from ..severity import Severity, load_severity_encoder
 from ..severity.checkpoint import AnySeverityEncoder
+from .comfy_memory import whole_patcher
 from .comfy_model import HostAutoencoder
 from .comfy_progress import photo_by_photo
 
@@ -24,12 +25,10 @@ class HostSeverityEncoder:
 
     def __init__(self, encoder: AnySeverityEncoder):
         import comfy.model_management
-        import comfy.model_patcher
 
         self.encoder = encoder
-        self.patcher = comfy.model_patcher.ModelPatcher(
-            encoder, comfy.model_management.vae_device(), comfy.model_management.vae_offload_device()
-        )
+        devices = comfy.model_management.vae_device(), comfy.model_management.vae_offload_device()
+        self.patcher = whole_patcher(encoder, *devices)
 
     @classmethod
     def load(cls, path: str | Path) -> HostSeverityEncoder:

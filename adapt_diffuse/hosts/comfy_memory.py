@@ -70,6 +70,23 @@ def own_patcher(network: Any, vae: Any) -> Any:
     return comfy.model_patcher.ModelPatcher(network, vae.device, vae.patcher.offload_device)
 
 
+def whole_patcher(network: Any, load_device: torch.device, offload_device: torch.device) -> Any:
+    """A ModelPatcher of a network whose layers are not the host's: it is on the device whole, or not at all.
+
+    The host would leave layers of others on the CPU and run them on the GPU, with ``--novram`` whatever it is asked.
+    """
+    import comfy.model_patcher
+
+    class WholePatcher(comfy.model_patcher.ModelPatcher):
+        def load(self, device_to: Any = None, *_: Any, force_patch_weights: bool = False, **__: Any) -> None:
+            super().load(device_to, force_patch_weights=force_patch_weights, full_load=True)
+
+        def partially_unload(self, *_: Any, **__: Any) -> int:
+            return 0  # bytes; the host then unloads all of it
+
+    return WholePatcher(network, load_device, offload_device)
+
+
 def guidance_memory(solver: Solver, vae: Any, shape: Sequence[int]) -> float:
     """Bytes that the VAE's part of a step's graph takes, by the host's own estimates of one pass without gradients."""
     memory = 3 * vae.memory_used_decode(tuple(shape), torch.float32)

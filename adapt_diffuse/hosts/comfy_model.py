@@ -16,6 +16,7 @@ from ..errors import AdaptDiffuseError
 from ..padding import pad_to_multiple
 from ..prior import timestep_of, unknown_prediction
 from ..schedule import vp_sigmas
+from .comfy_memory import whole_patcher
 from .diffusers import alphas_cumprod_of, load_unet
 
 # bytes per pixel and number that a small autoencoder keeps alive; generous
@@ -183,7 +184,6 @@ def with_host_layers(module: nn.Module) -> nn.Module:
 def make_vae(autoencoder: Any) -> Any:
     """The host's VAE object around a diffusers autoencoder."""
     import comfy.model_management
-    import comfy.model_patcher
     import comfy.sd
 
     class DiffusersVAE(comfy.sd.VAE):
@@ -201,9 +201,8 @@ def make_vae(autoencoder: Any) -> Any:
             self.output_device = comfy.model_management.intermediate_device()
             self.memory_used_encode = lambda shape, dtype: 4 * ENCODE_NUMBERS * shape[2] * shape[3]
             self.memory_used_decode = lambda shape, dtype: 4 * DECODE_NUMBERS * shape[2] * shape[3] * factor**2
-            self.patcher = comfy.model_patcher.ModelPatcher(
-                self.first_stage_model, self.device, comfy.model_management.vae_offload_device()
-            )
+            offload_device = comfy.model_management.vae_offload_device()
+            self.patcher = whole_patcher(self.first_stage_model, self.device, offload_device)
             self.model_size()
 
     return DiffusersVAE()
