@@ -39,7 +39,7 @@ fi
 
 estimator=$out/degradation-estimator.safetensors
 [ -e "$estimator" ] || # MORE: further folders of photos, of anything
-    python -m training.train_estimator --images "$photos" ${MORE:-} --out "$estimator" --examples "${EXAMPLES:-14080}"
+    python -m training.train_estimator --images "$photos" ${MORE:-} --out "$estimator" --examples "${EXAMPLES:-57344}"
 python -m training.export --estimator "$estimator"
 
 scratches=$out/scratches.safetensors

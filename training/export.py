@@ -44,12 +44,12 @@ WHAT = {
     "severity": (
         "severity encoder, copy of the autoencoder's encoder with a log-sigma head",
         "python -m adapt_diffuse train-severity --images PHOTOS --out runs/{name} --family {family} --steps {steps} "
-        "--learning-rate {rate:g} --validate-every 250{init}",
+        "--learning-rate {rate:g} --validate-every {every}{init}",
     ),
     "refiner": (
         "severity encoder for the latents of {vae}, refines the VAE's own encoding of the damaged photo",
         "python -m adapt_diffuse train-severity --vae {tiny}_encoder.safetensors --images PHOTOS --out runs/{name} "
-        "--family mixed --noise-std 0.1 --reuse 6 --learning-rate 8e-4 --validate-every 250 --steps {steps}{init}",
+        "--family mixed --noise-std 0.1 --reuse 6 --learning-rate 8e-4 --validate-every {every} --steps {steps}{init}",
     ),
     "estimator": (
         "estimator of an unknown photo's degradation, for every autoencoder",
@@ -106,6 +106,13 @@ def rate_of(path: Path) -> float | None:
     return float(json.loads(read_safetensors(path)[1]["training"])["learning_rate"])
 
 
+def every_of(path: Path) -> int | None:
+    """Steps between the validations of a severity encoder's training; None for other files."""
+    if not path.stem.startswith("severity"):
+        return None
+    return int(json.loads(read_safetensors(path)[1]["training"])["validate_every"])
+
+
 def begun_with(path: Path) -> str:
     """The severity encoder, without "severity-", whose weights an encoder's training began with; "" where none's."""
     if refined_of(path) in REFINED:
@@ -143,7 +150,14 @@ def write_manifest() -> None:
             "bytes": path.stat().st_size,
             "what": what.format(vae=vae),
             "made_by": made_by.format(
-                name=path.name, family=family, steps=steps_of(path), vae=vae, tiny=tiny, init=init, rate=rate_of(path)
+                name=path.name,
+                family=family,
+                steps=steps_of(path),
+                vae=vae,
+                tiny=tiny,
+                init=init,
+                rate=rate_of(path),
+                every=every_of(path),
             ),
         }
     (WEIGHTS / "manifest.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")

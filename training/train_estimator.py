@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="folders of photos")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--examples", type=int, default=14_000)
+    parser.add_argument("--examples", type=int, default=57_344)
     parser.add_argument("--minutes", type=float, default=math.inf, help="for making examples, at most; then training")
     parser.add_argument("--epochs", type=int, default=32)
     parser.add_argument("--batch", type=int, default=128)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from ..images import to_pil
 from .damage import NO_JPEG, Damage, clean_parts
 
 FACTORS = 4
+LUMINANCE = (0.299, 0.587, 0.114)
+TONED = (0.0, 0.15, 0.4)  # how much less red, green and blue there is at most in a sepia photo
 
 
 @dataclass(frozen=True)
@@ -68,25 +70,60 @@ def _log_uniform(limits: tuple[float, float], share: Tensor) -> Tensor:
 
 
 def damaged(photos: Tensor, damage: Damage, generator: torch.Generator) -> Tensor:
-    """Photos (B, 3, H, W) on [0, 1] with ``damage``, as cameras and files leave them.
+    """Photos (B, 3, H, W) on [0, 1] with ``damage``, its noise apart in each channel and last of all.
 
     Half of the compressed ones go through Pillow's JPEG, the others through the differentiable operator: their
     blocks look alike, their rounding does not. Three of four are then cut off at [0, 1] and rounded to 8 bit.
     """
     real, whole = rand((2, len(photos)), generator)
-    made = [_damaged(photo, damage, index, bool(real[index] < 0.5)) for index, photo in enumerate(photos.split(1))]
+    made = [_clean(photo, damage, index, bool(real[index] < 0.5)) for index, photo in enumerate(photos.split(1))]
     clean = torch.cat(made)
     noise = damage.noise_std.to(clean)[:, None, None, None] * randn(clean.shape, clean, generator)
-    y = clean + noise
-    rounded = (y.clamp(0, 1) * 255).round() / 255
-    return torch.where(whole[:, None, None, None] < 0.75, rounded, y)
+    return _rounded(clean + noise, whole < 0.75)
 
 
-def _damaged(photo: Tensor, damage: Damage, index: int, real: bool) -> Tensor:
+def found(photos: Tensor, damage: Damage, generator: torch.Generator) -> tuple[Tensor, Damage]:
+    """As ``damaged``, but as photos are found: without colour, with grain of film, and compressed at the very end.
+
+    One photo in five is grey, half of these toned. Their noise, and that of a third of the others, is the same in all
+    channels, as that of silver grains is. Half of the compressed ones were noisy before they were compressed.
+
+    Returns:
+        The photos, and the damage with the noise that is left in each: the root mean square of what it changes.
+    """
+    grey, tone, common, early, real, whole = rand((6, len(photos)), generator)
+    gain = 1 - (rand((len(photos),), generator) * (tone < 0.5))[:, None] * torch.tensor(TONED)
+    gain = torch.where((grey < 0.2)[:, None], gain, 1.0)[:, :, None, None].to(photos)
+    luminance = (photos * photos.new_tensor(LUMINANCE)[:, None, None]).sum(1, keepdim=True)
+    photos = torch.where((grey < 0.2)[:, None, None, None], gain * luminance, photos)
+    drawn = randn(photos.shape, photos, generator)
+    alike = ((grey < 0.2) | (common < 1 / 3))[:, None, None, None]
+    grain = gain * torch.where(alike, drawn[:, :1], drawn) * damage.noise_std.to(photos)[:, None, None, None]
+    made, left = [], []
+    for index, (photo, noise) in enumerate(zip(photos.split(1), grain.split(1), strict=True)):
+        pillow = bool(real[index] < 0.5)
+        clean = _clean(photo, damage, index, pillow)
+        if bool(early[index] < 0.5):
+            noise = _clean(photo, damage, index, pillow, noise) - clean
+        made.append(clean + noise)
+        left.append(noise.square().mean().sqrt().double())
+    return _rounded(torch.cat(made), whole < 0.75), replace(damage, noise_std=torch.stack(left))
+
+
+def _rounded(y: Tensor, chosen: Tensor) -> Tensor:
+    """``y``, where ``chosen`` (B,) as a file of 8 bit keeps it."""
+    return torch.where(chosen[:, None, None, None], (y.clamp(0, 1) * 255).round() / 255, y)
+
+
+def _clean(photo: Tensor, damage: Damage, index: int, pillow: bool, noise: Tensor | None = None) -> Tensor:
+    """Photo ``index`` (1, 3, H, W) with its part of ``damage``; ``noise`` is there before it is compressed."""
     one = damage.select(torch.tensor([index]))
-    for part in clean_parts(one):
-        photo = saved(photo, float(one.quality)) if real and isinstance(part, Jpeg) else part(photo)
-    return photo
+    parts = clean_parts(one)
+    for part in parts:
+        if isinstance(part, Jpeg) and noise is not None:
+            photo, noise = photo + noise, None
+        photo = saved(photo, float(one.quality)) if pillow and isinstance(part, Jpeg) else part(photo)
+    return photo if noise is None else photo + noise
 
 
 def saved(photo: Tensor, quality: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from .damage import NO_JPEG, Damage
 from .losses import blur_kind, negative_log_likelihood, targets
 from .network import STARTS, DamageEstimator, Gaussian, Readings
-from .simulate import DamageRange, damaged
+from .simulate import DamageRange, found
 from .statistics import BLOCK, Statistics, statistics_of
 
 COVERED = 0.6827  # of a normal distribution lies within one standard deviation
@@ -34,8 +34,7 @@ class Examples:
 
 def draw_examples(photos: Tensor, ranges: DamageRange, generator: torch.Generator) -> Examples:
     """Damage photos (B, 3, H + 8, W + 8), and cut each at random, so that JPEG's grid begins anywhere."""
-    damage = ranges.draw(len(photos), generator)
-    hurt = damaged(photos, damage, generator)
+    hurt, damage = found(photos, ranges.draw(len(photos), generator), generator)
     height, width = hurt.shape[2] - BLOCK, hurt.shape[3] - BLOCK
     corners = torch.randint(BLOCK, (len(photos), 2), generator=generator).tolist()
     cut = [one[:, top : top + height, left : left + width] for one, (top, left) in zip(hurt, corners, strict=True)]

@@ -17,7 +17,7 @@ from adapt_diffuse.estimate.estimate import ROUNDING, estimate_of
 from adapt_diffuse.estimate.losses import negative_log_likelihood
 from adapt_diffuse.estimate.network import Gaussian, Readings, harmonics, scale_to_quality
 from adapt_diffuse.estimate.refine import golden_section, huber
-from adapt_diffuse.estimate.simulate import DamageRange, damaged, saved
+from adapt_diffuse.estimate.simulate import DamageRange, damaged, found, saved
 from adapt_diffuse.estimate.statistics import QUALITIES, SPECTRUM, block_traces, statistics_of, window_powers
 from adapt_diffuse.estimate.training import Examples, calibrate, draw_examples, mirrored, scaled_errors
 from adapt_diffuse.restore import generators_for
@@ -75,6 +75,26 @@ def test_simulated_damage_is_the_operator_s_plus_noise():
         hurt = damaged(photo, truth, torch.Generator().manual_seed(1))
     # but for the rounding to 8 bit
     assert float((hurt - truth.degradation()(photo).clamp(0, 1)).abs().max()) <= 0.5 / 255 + 1e-6
+
+
+def test_the_noise_of_found_photos_is_what_is_left_of_it_in_them():
+    count = 60
+    photos = 0.4 + 0.2 * scene(side=40).expand(count, -1, -1, -1)
+    drawn = DamageRange().draw(count, torch.Generator().manual_seed(1))
+    noisy, quiet = (replace(drawn, noise_std=torch.full((count,), level).double()) for level in (0.05, 0.0))
+    with untouched_random_state():
+        hurt, left = found(photos, noisy, torch.Generator().manual_seed(2))
+    clean, nothing = found(photos, quiet, torch.Generator().manual_seed(2))
+    assert nothing.noise_std.tolist() == [0.0] * count and torch.equal(left.std, drawn.std)
+    change = (hurt - clean).double()
+    measured = change.square().mean((1, 2, 3)).sqrt()
+    assert torch.allclose(measured, left.noise_std, rtol=0.02, atol=1e-3)  # but for the rounding to 8 bit
+    # without compression after it all of it is left, but for what sepia takes; compression changes that
+    assert float(left.noise_std[drawn.quality == 100].max()) < 0.052
+    assert len({round(level, 6) for level in left.noise_std[drawn.quality < 100].tolist()}) > 10
+    grey = hurt.diff(dim=1).abs().amax((1, 2, 3)) < 1e-6
+    alike = change.diff(dim=1).abs().amax((1, 2, 3)) < 1.1 / 255
+    assert 2 <= int(grey.sum()) < int(alike.sum()) < count / 2
 
 
 # Statistics
@@ -307,3 +327,20 @@ def test_the_bundled_estimator_tells_noise_and_jpeg_and_blur_apart():
     assert compressed == sorted(compressed) and compressed[0] < 20 and compressed[2] < 90
     blurred = estimate_damage(damaged(photo, damage_of(std=2.5, noise_std=0.005), generator), estimator)
     assert float(blurred.damage.std) == pytest.approx(2.5, rel=0.35)
+
+
+@needs_weights
+@pytest.mark.parametrize("colour", ["one grain for all channels", "grey", "sepia"])
+@pytest.mark.parametrize("quality", [None, 92])
+def test_the_bundled_estimator_sees_the_grain_of_old_photos(colour, quality):
+    from adapt_diffuse.commands.demo import demo_photo
+
+    estimator, photo = load_estimator(), demo_photo()
+    if colour != "one grain for all channels":
+        photo = luminance(photo[0]).expand(1, 3, -1, -1)
+    tone = torch.tensor([1, 0.92, 0.75] if colour == "sepia" else [1.0, 1.0, 1.0])[:, None, None]
+    for noise_std in (0.03, 0.1):
+        grain = noise_std * torch.randn(1, 1, *photo.shape[2:], generator=torch.Generator().manual_seed(0))
+        found = (tone * (photo + grain)).clamp(0, 1)
+        said = estimate_damage(found if quality is None else saved(found, quality), estimator)
+        assert float(said.damage.noise_std) == pytest.approx(noise_std, rel=0.3)
