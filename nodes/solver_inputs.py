@@ -50,8 +50,8 @@ def form_inputs() -> list[Any]:
             default="decoder",
             advanced=True,
             tooltip="What the gradient passes. decoder: works with every model, quantised and offloaded ones "
-            "too, and takes half the time. denoiser: as published; needs a copy of the model in memory, and is "
-            "experimental on GPUs.",
+            "too, and takes two thirds of the time. denoiser: as published; needs a copy of the model in memory, and "
+            "is experimental on GPUs.",
         ),
         io.Boolean.Input(
             "normalise",
