@@ -1,0 +1,93 @@
+"""Run by ComfyUI's interpreter: gradients of checkpoints on a second device, in each precision and way of loading."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from inside_tools import Spy, distance, photo, sample, tell  # first: it makes this process a ComfyUI
+
+# isort: split
+import hashlib
+
+import torch
+from checkpoints import LAYOUTS, conditioning, load, save_checkpoint
+from host_device import second_device, settle, take_for_plain
+
+from adapt_diffuse.degradation import GaussianBlur
+from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.hosts.comfy_model import HostModel
+from adapt_diffuse.measurement import Measurement
+
+FLOWS = ("sd3", "flux")
+WAYS = ("NORMAL_VRAM", "NO_VRAM")
+
+
+def run(name: str, through: str, there: bool) -> dict[str, Any]:
+    """Two steps of Latent-DPS: the first gradient, what came out, how the host had loaded the model."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        files = save_checkpoint(name, Path(folder))
+        take_for_plain()
+        with second_device.second_device() if there else nullcontext():
+            model, vae = load(files)
+            host = HostModel(model, vae, conditioning(files.layout))
+            latent = torch.randn(1, LAYOUTS[name].channels, 8, 6, generator=torch.Generator().manual_seed(1))
+            sigmas = torch.tensor([0.4, 0.2, 0.0] if name in FLOWS else [0.7, 0.3, 0.0])
+            spy, before = Spy(through, eta=1.0), weights(host)
+            try:
+                out = sample(host, spy, Measurement.of(photo(), GaussianBlur(1.0, 0.05)), latent, sigmas, cfg=2.0)
+                found.update(out=out.cpu(), gradient=spy.seen[0][2].cpu())
+            except AdaptDiffuseError as error:
+                found["refused"] = str(error)
+            found["unchanged"] = before == weights(host)
+            parameter = next(model.model.diffusion_model.parameters())
+            found.update(dtype=str(parameter.dtype), in_part=bool(model.model.model_lowvram))
+            found["device"] = torch.device(model.load_device).type
+    return found
+
+
+def weights(host: HostModel) -> str:
+    """Of every bit of every weight, wherever it lies."""
+    found = hashlib.sha256()
+    for part in (host.model.model.diffusion_model, host.vae.first_stage_model):
+        for key, value in part.state_dict().items():
+            bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            found.update(key.encode() + bits.numpy().tobytes())
+    return found.hexdigest()
+
+
+@cache
+def on_the_cpu(name: str, through: str) -> dict[str, Any]:
+    """In float32, before the host was told of another device."""
+    return run(name, through, there=False)
+
+
+def there(name: str, through: str, half: str, vram: str) -> dict[str, Any]:
+    expected = on_the_cpu(name, through)
+    settle(8000, vram, half=half)
+    found = run(name, through, there=True)
+    for key in ("out", "gradient"):
+        if key in found:
+            found[f"{key}'s bits"] = hashlib.sha256(found[key].numpy().tobytes()).hexdigest()
+            found[key] = distance(found[key], expected[key])
+    return found
+
+
+REPORTS: dict[str, Callable[[], Any]] = {
+    f"{name} {through} {half} {vram}": partial(there, name, through, half, vram)
+    for name in ("sd15", "flux")
+    for through in ("denoiser", "decoder")
+    for half in ("fp32", "fp16", "bf16")
+    for vram in WAYS
+}
+
+if __name__ == "__main__":
+    for layout in ("sd15", "flux"):
+        for form in ("denoiser", "decoder"):
+            on_the_cpu(layout, form)
+    tell(REPORTS)
