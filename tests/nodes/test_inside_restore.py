@@ -118,5 +118,5 @@ def test_more_fidelity_is_closer_to_the_photo(report: dict[str, Any]) -> None:
     assert low > tuned > high > 0.5
     assert found["eta"] == pytest.approx([3.0, 6.0])
     assert found["trust"] == pytest.approx([4.0, 0.25])
-    assert found["gamma"] == pytest.approx(800.0)
+    assert found["gamma"] == pytest.approx(3200.0)
     assert found["refused"] == "The fidelity must be between 0 and 1, not 1.5."
