@@ -16,8 +16,9 @@ from torch import Tensor
 
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import spread
+from adapt_diffuse.degradation.kernel import LUMINANCE
 from adapt_diffuse.estimate import estimate_damage, load_estimator
-from adapt_diffuse.estimate.simulate import LUMINANCE, saved
+from adapt_diffuse.estimate.simulate import saved
 from adapt_diffuse.images import find_photos, read_photo
 from benchmarks.estimate import reduced
 from benchmarks.inputs import parser_of

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ..degradation import Jpeg
 from ..degradation.base import rand, randn
+from ..degradation.kernel import LUMINANCE
 from ..images import to_pil
 from .damage import NO_JPEG, Damage, clean_parts
 
 FACTORS = 4
-LUMINANCE = (0.299, 0.587, 0.114)
 TONED = (0.0, 0.15, 0.4)  # how much less red, green and blue there is at most in a sepia photo
 
 
@@ -118,8 +118,7 @@ def _rounded(y: Tensor, chosen: Tensor) -> Tensor:
 def _clean(photo: Tensor, damage: Damage, index: int, pillow: bool, noise: Tensor | None = None) -> Tensor:
     """Photo ``index`` (1, 3, H, W) with its part of ``damage``; ``noise`` is there before it is compressed."""
     one = damage.select(torch.tensor([index]))
-    parts = clean_parts(one)
-    for part in parts:
+    for part in clean_parts(one):
         if isinstance(part, Jpeg) and noise is not None:
             photo, noise = photo + noise, None
         photo = saved(photo, float(one.quality)) if pillow and isinstance(part, Jpeg) else part(photo)

@@ -24,10 +24,9 @@ if args.enable_dynamic_vram:  # as ComfyUI's main.py, before torch is there
 
     comfy_aimdo.control.init()
 sys.argv = [sys.argv[0], *ASKED]
-from inside_tools import Spy, photo, sample, tell  # noqa: E402
+from inside_tools import Spy, bits_of, photo, sample, tell  # noqa: E402
 
 # isort: split
-import hashlib  # noqa: E402
 import tempfile  # noqa: E402
 
 import comfy.memory_management  # noqa: E402
@@ -77,14 +76,9 @@ def gradient(name: str, through: str) -> dict[str, Any]:
 
 
 def digest(host: HostModel) -> str:
-    """Of every bit of every weight, wherever it lies."""
+    """Of every bit of every weight, once the host has loaded both models."""
     comfy.model_management.load_models_gpu([host.model, host.vae.patcher])
-    found = hashlib.sha256()
-    for part in (host.model.model.diffusion_model, host.vae.first_stage_model):
-        for key, value in part.state_dict().items():
-            bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            found.update(key.encode() + bits.numpy().tobytes())
-    return found.hexdigest()
+    return bits_of(host)
 
 
 REPORTS: dict[str, Callable[[], Any]] = {

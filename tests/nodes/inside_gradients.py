@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from inside_tools import Spy, distance, photo, sample, tell  # first: it makes this process a ComfyUI
+from inside_tools import Spy, bits_of, distance, photo, sample, tell  # first: it makes this process a ComfyUI
 
 # isort: split
 import hashlib
@@ -38,27 +38,17 @@ def run(name: str, through: str, there: bool) -> dict[str, Any]:
             host = HostModel(model, vae, conditioning(files.layout))
             latent = torch.randn(1, LAYOUTS[name].channels, 8, 6, generator=torch.Generator().manual_seed(1))
             sigmas = torch.tensor([0.4, 0.2, 0.0] if name in FLOWS else [0.7, 0.3, 0.0])
-            spy, before = Spy(through, eta=1.0), weights(host)
+            spy, before = Spy(through, eta=1.0), bits_of(host)
             try:
                 out = sample(host, spy, Measurement.of(photo(), GaussianBlur(1.0, 0.05)), latent, sigmas, cfg=2.0)
                 found.update(out=out.cpu(), gradient=spy.seen[0][2].cpu())
             except AdaptDiffuseError as error:
                 found["refused"] = str(error)
-            found["unchanged"] = before == weights(host)
+            found["unchanged"] = before == bits_of(host)
             parameter = next(model.model.diffusion_model.parameters())
             found.update(dtype=str(parameter.dtype), in_part=bool(model.model.model_lowvram))
             found["device"] = torch.device(model.load_device).type
     return found
-
-
-def weights(host: HostModel) -> str:
-    """Of every bit of every weight, wherever it lies."""
-    found = hashlib.sha256()
-    for part in (host.model.model.diffusion_model, host.vae.first_stage_model):
-        for key, value in part.state_dict().items():
-            bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            found.update(key.encode() + bits.numpy().tobytes())
-    return found.hexdigest()
 
 
 @cache

@@ -120,6 +120,16 @@ def digest(*models: Any) -> str:
     return found.hexdigest()
 
 
+def bits_of(host: HostModel) -> str:
+    """A digest of every bit of every weight, of any dtype and wherever it lies."""
+    found = hashlib.sha256()
+    for part in (host.model.model.diffusion_model, host.vae.first_stage_model):
+        for key, value in part.state_dict().items():
+            bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            found.update(key.encode() + bits.numpy().tobytes())
+    return found.hexdigest()
+
+
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a.double() - b.double()).norm() / b.double().norm())
 
