@@ -63,7 +63,7 @@ def test_ctrl_c_keeps_finished_photos_and_no_half_file(files, tmp_path):
     out, report = tmp_path / "out", tmp_path / "report.json"
     options = ["--out", out, "--report", report, "--steps", 60, "--batch", 2, *model(files)]
     process = start("restore", tmp_path / "photos", *options)
-    code, errors = interrupt_when(process, lambda: len(list(out.glob("*.png"))) >= 2)
+    code, errors = interrupt_when(process, lambda: len(list(out.glob("[!.]*.png"))) >= 2)
     assert code == 130
     assert "Traceback" not in errors
     assert "adapt_diffuse: interrupted; what was finished before is kept." in errors
