@@ -141,20 +141,23 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def write_image(
-    path: str | Path, image: Tensor | Image.Image, one_channel: bool = False, profile: bytes | None = None
+    path: str | Path, image: Tensor | Image.Image, one_channel: bool = False, like: str | Path | None = None
 ) -> None:
     """Write an image, whole or not at all.
 
     Args:
         one_channel: as a greyscale file, of the image's luminance.
-        profile: ICC profile, which says what colours the numbers are; none is sRGB.
+        like: a photo whose ICC profile (what colours the numbers are) and resolution (how large it is printed)
+            the file gets as well.
 
     Raises:
         AdaptDiffuseError: the disk or the folder refuses.
     """
     picture = image if isinstance(image, Image.Image) else to_pil(image)
     shown = picture.convert("L") if one_channel else picture
-    write_whole(Path(path), lambda partial: shown.save(partial, icc_profile=profile))
+    kept = {} if like is None else {"icc_profile": profile_of(like, one_channel), "dpi": resolution_of(like)}
+    said = {name: value for name, value in kept.items() if value is not None}
+    write_whole(Path(path), lambda partial: shown.save(partial, **said))
 
 
 def has_one_channel(path: str | Path) -> bool:
@@ -167,6 +170,13 @@ def profile_of(path: str | Path, one_channel: bool = False) -> bytes | None:
     profile = from_head(path, lambda file: file.info.get("icc_profile"))
     space = b"GRAY" if one_channel else b"RGB "
     return profile if profile and profile[16:20] == space else None
+
+
+def resolution_of(path: str | Path) -> tuple[float, float] | None:
+    """Pixels per inch across and down, as the file says; None where it says nothing that makes sense."""
+    said = from_head(path, lambda file: file.info.get("dpi"))
+    across, down = (float(value) for value in said or (0, 0))
+    return (across, down) if all(0 < value < float("inf") for value in (across, down)) else None
 
 
 def pictures_in(path: str | Path) -> int:

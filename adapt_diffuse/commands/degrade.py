@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..degradation import measure
-from ..images import on_scale, profile_of, read_photo, write_image
+from ..images import on_scale, read_photo, write_image
 from ..restore import damage_generators
 from . import options
 from .batches import sentence_of
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     for index, (path, target) in enumerate(tqdm(photos, desc="degrade", leave=False)):
         try:
             damaged = measure(on_scale(read_photo(path), path), degradation, damage_generators(args.seed + index, 1))
-            write_image(target, damaged, profile=profile_of(path))
+            write_image(target, damaged, like=path)
             done += 1
         except Exception as error:
             options.say_failed(path, sentence_of(error))

@@ -22,7 +22,7 @@ from ..degradation import Chain, Degradation, FilmDamage, Marks, Noise
 from ..errors import AdaptDiffuseError
 from ..estimate import load_estimator
 from ..hosts.diffusers import DiffusersPrior
-from ..images import find_photos, has_one_channel, profile_of, write_image
+from ..images import find_photos, has_one_channel, write_image
 from ..latent_space import test_pattern
 from ..restore import Restoration
 from ..severity import SeverityModel
@@ -49,7 +49,7 @@ WITHOUT = Path("none")  # in place of a severity encoder
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photos, or folders of photos")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the restored photos (PNG)")
+    parser.add_argument("--out", type=Path, default=Path("restored"), help="folder for the restored photos (PNG)")
     parser.add_argument("--solver", default="default", help=" | ".join(SOLVER_NAMES))
     parser.add_argument("--batch", type=int, help="photos of one size at a time; default: what the memory bears")
     parser.add_argument("--report", type=Path, help="JSON file with the figures of each photo")
@@ -164,8 +164,7 @@ def finish(one: Guessed, sigmas: Tensor) -> dict[str, Any] | None:
     try:
         if result is None:
             raise outcome.error or AdaptDiffuseError("There is no restoration.")
-        grey = has_one_channel(job.photo)
-        write_image(job.target, result.image[place], grey, profile_of(job.photo, grey))
+        write_image(job.target, result.image[place], has_one_channel(job.photo), like=job.photo)
     except AdaptDiffuseError as error:
         options.say_failed(job.photo, error)
         return None

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
 from adapt_diffuse.errors import AdaptDiffuseError
-from adapt_diffuse.images import open_image, pictures_in, profile_of
+from adapt_diffuse.images import open_image, pictures_in, profile_of, resolution_of
 from tests.command_line import call, model, names, one_sentence, restore
 from tests.models import drawn_photo
 
@@ -94,6 +95,30 @@ def test_colours_keep_their_profile(files, tmp_path, mode, profile):
     assert restore(files, tmp_path / "photo.png", "--out", tmp_path / "out") == 0
     restored = Image.open(tmp_path / "out" / "photo.png")
     assert (restored.mode, restored.info["icc_profile"]) == (mode, profile)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_a_photo_is_printed_as_large_as_before(files, tmp_path, suffix):
+    path = tmp_path / f"photo.{suffix}"
+    Image.fromarray(drawn_photo(0, 24, 32)).save(path, dpi=(300, 600))
+    assert restore(files, path, "--out", tmp_path / "out") == 0
+    assert Image.open(tmp_path / "out" / "photo.png").info["dpi"] == pytest.approx((300, 600), abs=0.02)
+
+
+@pytest.mark.parametrize("across", [IFDRational(0, 0), 0, 300])
+def test_a_resolution_that_makes_no_sense_is_left_out(files, tmp_path, across):
+    path, tags = tmp_path / "photo.tif", ImageFileDirectory_v2()
+    tags[282], tags[283], tags[296] = across, 300, 2  # XResolution, YResolution, ResolutionUnit: inch
+    Image.fromarray(drawn_photo(0, 24, 32)).save(path, tiffinfo=tags)
+    assert resolution_of(path) == ((300, 300) if across == 300 else None)
+    assert restore(files, path, "--out", tmp_path / "out") == 0
+
+
+def test_photos_are_restored_into_a_folder_of_that_name(files, tmp_path, monkeypatch):
+    photo(tmp_path / "photo.png")
+    monkeypatch.chdir(tmp_path)
+    assert restore(files, "photo.png") == 0
+    assert names(tmp_path / "restored") == ["photo.png"]
 
 
 def test_a_profile_of_other_channels_is_left_out(tmp_path):
