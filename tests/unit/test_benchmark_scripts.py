@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from adapt_diffuse.autoencoder import autoencoder_folder
+from adapt_diffuse.autoencoder import autoencoder_folder, encode_raw
 from adapt_diffuse.benchmark import TASKS
 from adapt_diffuse.defaults import start_settings
 from adapt_diffuse.degradation import DEGRADATIONS
+from adapt_diffuse.degradation.families import parse_family
 from adapt_diffuse.estimate import Damage
 from adapt_diffuse.estimate.checkpoint import new_estimator
 from adapt_diffuse.estimate.estimate import estimate_of
@@ -94,13 +95,33 @@ def test_fixed_starts_are_of_the_density_that_the_tool_has_for_the_damage(run, m
 
 def test_the_error_of_the_plain_encoding_is_that_of_all_photos(files, monkeypatch):
     parts = []
-    monkeypatch.setattr(refiners, "prepare", lambda *arguments: parts.extend(prepare(*arguments)) or parts)
+    grainy = refiners.grainy
+    monkeypatch.setattr(refiners, "grainy", lambda *arguments: parts.extend(grainy(*arguments)) or parts)
     photos = drawn_batch(3, 24, 24)
     autoencoder = refiners.load_guide(files / "model" / "vae")
     _, plain = refiners.judged(files / "model.safetensors", autoencoder, photos, draws=1, batch=2)
     assert [len(part.z0) for part in parts] == [2, 1]
     error = torch.cat([part.encoding - part.z0 for part in parts])
     assert plain == pytest.approx(float(error.square().mean().sqrt()), rel=1e-6)
+
+
+def test_severity_encoders_are_judged_on_photos_of_each_grain(files):
+    photos, family = drawn_batch(3, 24, 24), parse_family("gaussian-blur", 0.1)
+    autoencoder = refiners.load_guide(files / "model" / "vae")
+
+    def encode(image):
+        return encode_raw(autoencoder, image * 2 - 1)
+
+    usual = prepare(encode, family, photos, 7, torch.device("cpu"), True, 2)
+    made = {kind: refiners.grainy(encode, family, photos, 7, kind, 2) for kind in refiners.KINDS}
+    for ours, theirs in zip(made[refiners.TRAINED], usual, strict=True):
+        assert torch.equal(ours.damaged, theirs.damaged) and torch.equal(ours.encoding, theirs.encoding)
+        assert torch.equal(ours.z0, theirs.z0) and torch.equal(ours.level, theirs.level)
+    (first, _), (alike, _) = made[refiners.TRAINED], made["alike in all channels"]
+    assert not torch.equal(first.damaged, alike.damaged) and torch.equal(first.z0, alike.z0)
+    assert all(float(part.damaged.std(1).max()) < 1e-6 for part in made["grey"])
+    red, green, blue = made["sepia"][0].damaged.unbind(1)
+    assert torch.allclose(green, 0.92 * red) and torch.allclose(blue, 0.75 * red)
 
 
 def test_an_error_of_a_spectrum_is_as_large_and_as_smooth_but_another():
