@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -37,6 +38,16 @@ def find_comfyui() -> tuple[Path, Path] | str:
                 return root, Path(python)
     where = " or ".join(str(path) for path in candidates)
     return f"No ComfyUI in {where}: set COMFYUI_PATH (and COMFYUI_PYTHON, its interpreter) to run these tests."
+
+
+@functools.cache
+def find_emulating_comfyui() -> tuple[Path, Path] | str:
+    """As ``find_comfyui``, one whose torch can emulate a second device (tests/second_device.py)."""
+    if isinstance(found := find_comfyui(), str):
+        return found
+    asked = "from torch.utils import backend_registration as b; b._setup_privateuseone_for_python_backend"
+    done = subprocess.run([str(found[1]), "-c", asked], capture_output=True, check=False)  # noqa: S603
+    return found if done.returncode == 0 else "ComfyUI's torch cannot emulate a device: it is too old."
 
 
 def run_inside(script: Path, *arguments: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.comfyui import REPOSITORY, ComfyServer, find_comfyui, to_prompt
+from tests.comfyui import REPOSITORY, ComfyServer, find_emulating_comfyui, to_prompt
 from tests.graph import WORKFLOWS, pixels
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
@@ -22,7 +22,7 @@ GRAPHS = ("1 Restore my photo", "Enlarge a small photo", "Fill in lost pixels (P
 
 @pytest.fixture(scope="module", params=MACHINES)
 def there(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
-    if isinstance(found := find_comfyui(), str):
+    if isinstance(found := find_emulating_comfyui(), str):
         pytest.skip(found)
     script = REPOSITORY / "tests" / "nodes" / "on_second_device.py"
     main = (str(script), *MACHINES[request.param])

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.comfyui import find_comfyui, report_of
+from tests.comfyui import find_emulating_comfyui, report_of
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
-if isinstance(found := find_comfyui(), str):
-    pytest.skip(found, allow_module_level=True)
 
 # how far a gradient is from the CPU's in float32; random weights are hard on bfloat16
 FURTHEST = {
@@ -27,6 +25,12 @@ FURTHEST = {
 }
 DTYPES = {"fp32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.bfloat16"}
 every = pytest.mark.parametrize(("layout", "precision"), FURTHEST)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def there() -> None:
+    if isinstance(found := find_emulating_comfyui(), str):
+        pytest.skip(found)
 
 
 @functools.cache
