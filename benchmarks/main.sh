@@ -6,6 +6,9 @@ test=$1 out=$2
 for task in gaussian-blur-varying gaussian-blur-fixed random-inpainting; do
     python -m adapt_diffuse benchmark --task "$task" --methods damaged,ceiling,ae,flash-ldps,default --images "$test" \
         --out "$out/$task.json" --sheet "$out/sheet-$task.png"
+    python -m adapt_diffuse benchmark --task "$task" --methods ae --detail 1 --images "$test" --out "$out/$task-detail.json"
+    python -m adapt_diffuse benchmark --task "$task" --methods default --detail 0 --images "$test" \
+        --out "$out/$task-no-detail.json"
     python -m adapt_diffuse benchmark --task "$task" --methods damaged,ceiling,ae,flash-ldps --images "$test" --limit 16 \
         --batch 16 --out "$out/$task-same.json" --sheet "$out/sheet-$task-same.png"
     eta= # tuned for the kind of damage; the strong blur has a better one of its own

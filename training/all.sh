@@ -23,13 +23,13 @@ for family in ${FAMILIES:-gaussian-blur missing-pixels mixed camera-blur}; do
 done
 python -m training.export --encoders "$out"/severity-*.safetensors
 
-# for the VAEs of Stable Diffusion and Flux, with their tiny autoencoders in the folder TAESD and any photos in PHOTOS
+# for the VAEs of Stable Diffusion and Flux, with their tiny autoencoders in the folder TAESD and photos of anything in MORE
 if [ -n "${TAESD:-}" ]; then
     init=
     for pair in sd1:taesd sdxl:taesdxl sd3:taesd3 flux1:taef1; do
         encoder=$out/severity-${pair%:*}-mixed.safetensors
         [ -e "$encoder" ] && [ ! -e "${encoder%.safetensors}.state.pt" ] ||
-            python -m adapt_diffuse train-severity --vae "$TAESD/${pair#*:}_encoder.safetensors" --images "${PHOTOS:-$photos}" \
+            python -m adapt_diffuse train-severity --vae "$TAESD/${pair#*:}_encoder.safetensors" --images "${MORE:-$photos}" \
                 --family mixed --noise-std 0.1 --reuse 6 --learning-rate 8e-4 --validate-every 250 --out "$encoder" \
                 --steps "$([ -z "$init" ] && echo 3600 || echo 1500)" $init
         init="--init $out/severity-sd1-mixed.safetensors"
@@ -38,7 +38,7 @@ if [ -n "${TAESD:-}" ]; then
 fi
 
 estimator=$out/degradation-estimator.safetensors
-[ -e "$estimator" ] || # MORE: further folders of photos, of anything
+[ -e "$estimator" ] || # MORE: a further folder of photos, of anything
     python -m training.train_estimator --images "$photos" ${MORE:-} --out "$estimator" --examples "${EXAMPLES:-57344}"
 python -m training.export --estimator "$estimator"
 
