@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..degradation.separable import Spectra
 from ..errors import AdaptDiffuseError
-from .comfy_refusals import USE_DECODER, check_weights, compiled, refuse
+from .comfy_refusals import FLOATS, USE_DECODER, check_weights, compiled, refuse
 
 PACKAGE = __name__.rpartition(".hosts.")[0] + "."
 COMPILED = "torch.compile"  # the host's name of the wrapper that puts a compiled network in the model's place
@@ -30,31 +30,27 @@ HOST_STATE = [
     "weight_lowvram_function",
     "bias_lowvram_function",
     "seed_key",
-    "_v",
-    "_v_block",
-    "_v_signature",
-    "_v_weight",
-    "_v_bias",
-    "_pin",
-    "_pin_state",
-    "_prefetch",
 ]
+HOST_PREFIXES = ("_v_", "_pin", "_prefetch")  # what its dynamic VRAM hangs there: names change from host to host
 # read, never written, by a copy too
 SHARED_STATE = ["model_config", "current_patcher", "dynamic_vbars", "dynamic_pins", "dynamic_patchers", "current_hooks"]
 
 
-def plain_copy(module: nn.Module) -> Any:
+def plain_copy(module: nn.Module, dtypes: tuple[torch.dtype, ...] = FLOATS) -> Any:
     """A frozen deep copy made of normal tensors, without the host's offloading and patching state.
 
     To be called outside inference mode.
 
+    Args:
+        dtypes: that the weights may have.
+
     Raises:
         AdaptDiffuseError: weights that are quantised or not in memory.
     """
-    check_weights(module, "Load its full-precision version.")
+    check_weights(module, "Load its full-precision version.", dtypes)
     memo: dict[int, Any] = {}
     for layer in module.modules():
-        for name in (*HOST_STATE, *SHARED_STATE):
+        for name in (*host_state(layer), *SHARED_STATE):
             if name in vars(layer):
                 memo[id(vars(layer)[name])] = vars(layer)[name]
     for layer in module.modules():
@@ -62,8 +58,8 @@ def plain_copy(module: nn.Module) -> Any:
             memo[id(layer)] = copy.deepcopy(layer._orig_mod, memo)
     copied = copy.deepcopy(module, memo)
     for layer in copied.modules():
-        for name in HOST_STATE:
-            vars(layer).pop(name, None)
+        for name in host_state(layer):
+            del vars(layer)[name]
         for name, parameter in layer._parameters.items():
             if parameter is not None and parameter.is_inference():
                 layer._parameters[name] = nn.Parameter(parameter.clone(), False)
@@ -71,6 +67,11 @@ def plain_copy(module: nn.Module) -> Any:
             if buffer is not None and buffer.is_inference():
                 layer._buffers[name] = buffer.clone()
     return copied.requires_grad_(False).eval()
+
+
+def host_state(layer: nn.Module) -> list[str]:
+    """The names of what the host has hung on this layer, and a copy must neither share nor multiply."""
+    return [name for name in vars(layer) if name in HOST_STATE or name == "_v" or name.startswith(HOST_PREFIXES)]
 
 
 def independent_denoiser(model: Any, extra_args: dict[str, Any]) -> tuple[Any, dict[str, Any], Any]:

@@ -14,6 +14,7 @@ from ..errors import AdaptDiffuseError
 
 USE_DECODER = "Set the solver's 'through' to decoder, which works with every model."
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+STORED = (*FLOATS, torch.float8_e4m3fn, torch.float8_e5m2)  # of weights that are cast as a whole before they are used
 PLAIN = (torch.Tensor,)  # classes derived from it hold quantised weights
 # of torch's errors: what they tell of a gradient that does not exist
 TAINTED = ("nference tensor",)
@@ -73,12 +74,12 @@ def refuse_bound_patches(patcher: Any) -> None:
         raise AdaptDiffuseError(f"A patch replaces layers of a model that is loaded piece by piece. {USE_DECODER}")
 
 
-def check_weights(module: nn.Module, remedy: str) -> None:
-    """Raise AdaptDiffuseError, with ``remedy``, for weights that are quantised or not in memory."""
+def check_weights(module: nn.Module, remedy: str, dtypes: tuple[torch.dtype, ...] = FLOATS) -> None:
+    """Raise AdaptDiffuseError, with ``remedy``, for weights that are quantised, of another dtype or not in memory."""
     for parameter in module.parameters():
         if parameter.is_meta:
             raise AdaptDiffuseError(f"The weights of {type(module).__name__} are not in memory yet. {remedy}")
-        if parameter.dtype not in FLOATS or type(parameter.data) not in PLAIN:
+        if parameter.dtype not in dtypes or type(parameter.data) not in PLAIN:
             raise AdaptDiffuseError(
                 f"The weights of {type(module).__name__} are quantised ({type(parameter.data).__name__}, "
                 f"{parameter.dtype}): no gradient passes them. {remedy}"

@@ -15,6 +15,7 @@ from ..fitted import FittedPass, differentiated
 from ..tiling import Units
 from .comfy_copy import fresh, plain_copy
 from .comfy_memory import HostMachine
+from .comfy_refusals import STORED
 
 
 class VaeCopy:
@@ -39,9 +40,9 @@ class VaeCopy:
             raise AdaptDiffuseError("This VAE is not one for single images: connect the VAE that belongs to the model.")
         into, out_of = straight_line(vae.process_input), straight_line(vae.process_output)
         self._format = normal_format(latent_format)
-        self.network = without_sampling(plain_copy(vae.first_stage_model).float())
+        self.network = without_sampling(plain_copy(vae.first_stage_model, STORED).float())
         self._device = vae.device
-        factor, machine = int(vae.spacial_compression_decode()), HostMachine(vae.device)
+        factor, machine = int(vae.spacial_compression_decode()), HostMachine(vae.device, vae.patcher)
         # no bound methods: a circle of references would keep the copy in memory after its run
         decode, encode = partial(decoded, self.network, out_of), partial(encoded, self.network, into)
         self._decoder = FittedPass(decode, self.network, Units(1, factor), machine, "decoder", tile)
