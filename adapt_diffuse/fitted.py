@@ -49,8 +49,9 @@ class FittedPass:
     """A differentiable pass of an autoencoder, its decoder's or its encoder's, that finds out how it fits the memory.
 
     As a whole where that fits, and then exactly the plain pass. Otherwise one image after the other, with the blocks
-    of the network recomputed for the gradient; at last in tiles, each half as long as the one before. A size that ran
-    out of memory is not tried again. The gradient is that of the pass as it ran: of the stitched image, for tiles.
+    of the network recomputed for the gradient; at last in tiles, each half as long as the one before, and with their
+    blocks recomputed before they are halved. A size that ran out of memory is not tried again. The gradient is that of
+    the pass as it ran: of the stitched image, for tiles.
 
     Tiles change what a network makes whose layers look at the whole picture (attention and group norms, as in the
     autoencoders of Stable Diffusion and Flux), away from the seams too.
@@ -110,6 +111,8 @@ class FittedPass:
             cost = each * min(size, height) * min(size, width)
             # estimates may be wrong: a smaller piece is worth a try after a larger one has failed
             rungs.append(Rung(min(cost, 0.9 * rungs[-1].bytes) if rungs else cost, size))
+            if guided:
+                rungs.append(Rung(rungs[-1].bytes * CHECKPOINTED / WITH_GRADIENT, size, checkpointed=True))
         return rungs
 
     def attempt(self, source: Tensor, guided: bool, work: Callable[[Rung], Result]) -> Result:

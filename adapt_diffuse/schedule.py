@@ -121,7 +121,7 @@ def octaves(start: float, per_octave: float, lowest: float = CLEAN) -> Tensor:
 
 def thin(sigmas: Tensor, count: int) -> Tensor:
     """Every so many of the ascending ``sigmas`` (n,), about ``count`` of them, as DDIM does; 0 keeps all."""
-    stride = max(1, len(sigmas) // count) if count > 0 else 1
+    stride = max(1, round(len(sigmas) / count)) if count > 0 else 1
     return sigmas[stride - 1 :: stride]
 
 

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ..errors import AdaptDiffuseError
 from ..prior import over_image
+from ..schedule import thin
+
+LEVELS = 1000  # of the models that the paper and its solvers were made for
 
 
 class HostDenoiser:
@@ -61,7 +64,9 @@ def is_flow(sampling: Any) -> bool:
 
 
 def model_levels(sampling: Any) -> Tensor:
-    """The model's levels as ascending noise-to-signal sigmas, float64 on the CPU.
+    """The model's levels as ascending noise-to-signal sigmas, float64 on the CPU; ``LEVELS`` of them, about, at most.
+
+    Models of the Flux family have ten thousand, ten times those that the paper's solvers walk one by one.
 
     Raises:
         AdaptDiffuseError: levels that are not finite and rising (a schedule that leaked in from another run).
@@ -73,7 +78,7 @@ def model_levels(sampling: Any) -> Tensor:
     levels = levels[levels > 0]
     if len(levels) < 2 or not bool(torch.isfinite(levels).all()) or not bool((levels.diff() > 0).all()):
         raise AdaptDiffuseError("The model's noise levels are not finite and rising: load the model again.")
-    return levels
+    return thin(levels, LEVELS) if len(levels) > LEVELS else levels
 
 
 def to_host(sigmas: Tensor, sampling: Any) -> Tensor:

@@ -183,10 +183,10 @@ def test_the_free_memory_decides_and_is_asked_once():
     passing = fitted()
     source = source_for(passing, 80, 20)
     rungs = passing.rungs(source, True)
-    assert [rung.tile for rung in rungs] == [0, 0, 64, 32, 16]
-    assert [rung.kept for rung in rungs] == [True, False, False, False, False]
+    assert [rung.tile for rung in rungs] == [0, 0, 64, 64, 32, 32, 16, 16]
+    assert [rung.kept for rung in rungs] == [True] + 7 * [False]
     assert [rung.bytes for rung in rungs] == sorted((rung.bytes for rung in rungs), reverse=True)
-    assert [rung.checkpointed for rung in rungs] == [False, True, False, False, False]
+    assert [rung.checkpointed for rung in rungs] == 4 * [False, True]
     for rung in rungs:
         machine = MadeUp(bytes=rung.bytes / 0.599)  # a share of it may be used
         chosen = fitted(machine=machine)
@@ -202,7 +202,7 @@ def test_without_a_gradient_larger_pieces_fit():
     machine = MadeUp(bytes=2 * passing.rungs(source, False)[0].bytes)
     small = fitted(machine=machine)
     assert small.rung(source, False).kept
-    assert small.rung(source, True).tile == 16
+    assert small.rung(source, True).tile == 64 and small.rung(source, True).checkpointed
 
 
 def test_a_tile_that_is_asked_for_is_taken_whatever_the_memory():
