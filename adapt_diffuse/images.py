@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from glob import glob
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -156,7 +156,7 @@ def write_image(
     picture = image if isinstance(image, Image.Image) else to_pil(image)
     shown = picture.convert("L") if one_channel else picture
     kept = {} if like is None else {"icc_profile": profile_of(like, one_channel), "dpi": resolution_of(like)}
-    said = {name: value for name, value in kept.items() if value is not None}
+    said: dict[str, Any] = {name: value for name, value in kept.items() if value is not None}
     write_whole(Path(path), lambda partial: shown.save(partial, **said))
 
 

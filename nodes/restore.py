@@ -12,7 +12,7 @@ from ..adapt_diffuse import bundled, finish
 from ..adapt_diffuse.defaults import SOLVER_NAMES, start_settings
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_calibration import HostCalibration
-from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder, pattern_latent
+from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder, in_scale_of, pattern_latent
 from ..adapt_diffuse.hosts.comfy_levels import model_levels
 from ..adapt_diffuse.hosts.comfy_progress import photo_by_photo
 from ..adapt_diffuse.hosts.comfy_restore import (
@@ -188,7 +188,7 @@ class RestorePhoto(io.ComfyNode):
         begin = time.monotonic()
         chosen = dialled_solver(solver, degradation, fidelity)
         with torch.inference_mode(False):
-            measurement = Measurement.of(restorable_photo(image, degradation, vae.device), degradation)
+            measurement = Measurement.of(restorable_photo(image, degradation, vae), degradation)
         guider = guider_of(model, positive, negative, cfg, len(measurement.y))
         encoder, told = encoder_for(measurement, model, vae, severity_encoder)
         severity = encoder.predict(measurement.start_image(), vae, encoder.space.factor * pixel_multiple(model))
@@ -237,14 +237,19 @@ def finishing_inputs() -> list[Any]:
 
 def encoder_for(measurement: Measurement, model: Any, vae: Any, encoder: Any) -> tuple[Any, str]:
     """The severity encoder that is connected, else the one that fits, else a calibration; and a line that says so."""
+    latent, degradation, photo = pattern_latent(vae), measurement.degradation, measurement.y
     if encoder is not None:
         encoder.check(vae)
+        if not in_scale_of(model, encoder.space, latent):
+            raise AdaptDiffuseError(
+                "The model scales its latents in another way than those that the severity encoder was made for: "
+                "disconnect it."
+            )
         return encoder, ""
-    latent, degradation, photo = pattern_latent(vae), measurement.degradation, measurement.y
     for files in (own_encoders(), list(bundled.bundled_encoders().values())):
         path = choose(files, latent, degradation, photo)
-        if path is not None:
-            return HostSeverityEncoder.load(path), f"\nseverity by {path.stem}"
+        if path is not None and in_scale_of(model, (found := HostSeverityEncoder.load(path)).space, latent):
+            return found, f"\nseverity by {path.stem}"
     count, _, height, width = photo.shape
     views = sample_photos(degradation, (height, width))
     return HostCalibration.measure(vae, model, views, degradation, count), "\nseverity by calibration"

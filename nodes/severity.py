@@ -75,7 +75,7 @@ class EncodeSeverity(io.ComfyNode):
         severity_encoder: HostSeverityEncoder | HostCalibration,
         degradation: Any = None,
     ) -> io.NodeOutput:
-        photo = restorable_photo(image, degradation, vae.device)
+        photo = restorable_photo(image, degradation, vae)
         if degradation is None and isinstance(severity_encoder, HostCalibration):
             degradation = severity_encoder.degradation
         if degradation is not None:

@@ -131,7 +131,7 @@ def sampler_of(
     The other arguments are what ``wires_in``, ``batch_input`` and ``decoder_inputs`` bring into a node.
     """
     with torch.inference_mode(False):
-        measurement = Measurement.of(restorable_photo(image, degradation, vae.device), degradation)
+        measurement = Measurement.of(restorable_photo(image, degradation, vae), degradation)
         photos = photo_indices(latent, len(measurement.y)) if latent is not None else None
         if photos is not None:
             measurement = measurement.select(torch.tensor(photos))

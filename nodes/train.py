@@ -16,7 +16,7 @@ from ..adapt_diffuse.hosts.comfy_training import say_in_node, train_refiner
 from ..adapt_diffuse.images import find_photos
 from ..adapt_diffuse.photo_crops import PhotoCrops, held_out
 from ..adapt_diffuse.severity.settings import TrainingSettings
-from .load import ENCODER_FOLDER
+from .load import ENCODER_FOLDER, states_of
 from .training_plot import training_picture, training_plot
 from .wires import CATEGORY, SeverityEncoderIO
 
@@ -96,6 +96,18 @@ class TrainSeverityEncoder(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, folder: str | None = None, path: str | None = None, overwrite: bool | None = None, **inputs: Any
+    ) -> str:
+        """The photos, where they may be learnt anew; but not what comes and goes in the input folder itself."""
+        if not overwrite or not (path or (folder and folder != INPUT_ITSELF)):
+            return ""
+        try:
+            return states_of(photos_in(photo_folder(folder or "", path or "")))
+        except AdaptDiffuseError:
+            return ""  # ``execute`` says it
 
     @classmethod
     def execute(

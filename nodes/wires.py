@@ -88,13 +88,19 @@ def photo_of(image: Tensor) -> Tensor:
     return photo
 
 
-def restorable_photo(image: Tensor, degradation: Any, device: Any) -> Tensor:
-    """``photo_of`` of a photo that is to be restored on ``device``; one that is too large is an AdaptDiffuseError."""
+def restorable_photo(image: Tensor, degradation: Any, vae: Any) -> Tensor:
+    """``photo_of`` of a photo that is to be restored by ``vae``.
+
+    Raises:
+        AdaptDiffuseError: a photo too large for the VAE's device, or no VAE in the wire.
+    """
+    if getattr(vae, "device", None) is None:  # as a checkpoint without one leaves it
+        raise AdaptDiffuseError("There is no VAE in the checkpoint: load one with Load VAE.")
     if isinstance(image, Tensor) and image.ndim == 4:
         height, width = longest = image.shape[1], image.shape[2]
         if degradation is not None:
             height, width = degradation.image_size(height, width)
-        check_size(height, width, max(longest), device)
+        check_size(height, width, max(longest), vae.device)
     return photo_of(image)
 
 

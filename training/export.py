@@ -59,8 +59,8 @@ WHAT = {
     ),
     SCRATCHES: (
         "network that tells scratches and dust from what a photo shows",
-        "python -m training.train_scratches --images MORE --out runs/scratches.safetensors, {steps} minutes in all: 17, "
-        "then 7 with --init and --rate 3e-3",
+        "python -m training.train_scratches --images MORE --out runs/scratches.safetensors, {steps} minutes in all: "
+        "17, then 7 with --init and --rate 3e-3",
     ),
 }
 

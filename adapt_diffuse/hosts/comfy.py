@@ -9,8 +9,8 @@ The host's models are only read. What cannot be right is refused in a sentence.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,11 +22,11 @@ from ..guidance_vae import Calls, compare
 from ..measurement import Measurement
 from ..prior import Codec, over_image
 from ..solvers import ReSample, Solver, solve
-from ..solvers.base import Callback
 from .comfy_copy import fresh, independent_denoiser
 from .comfy_levels import HostDenoiser
-from .comfy_memory import load, own_patcher, planned_memory
+from .comfy_memory import is_whole, load, own_patcher, planned_memory
 from .comfy_noise import noise_numbers, step_generators
+from .comfy_progress import steps_told
 from .comfy_refusals import USE_DECODER, gradients_told
 from .comfy_vae import VaeCopy
 
@@ -77,8 +77,9 @@ class ComfyPrior:
         else:
             others = [guider.model_patcher, *getattr(guider, "loaded_models", [])]
         memory += planned_memory(solver, guidance_vae or vae, shape, [*own, *others])
-        load(own, others, memory, solver.through)
         self._patchers = own  # the host forgets, and moves, models whose patcher is gone
+        self._load = partial(load, own, others, memory, solver.through)
+        self._load()
         # a step size of 0 has no gradient, and that is what was asked for
         self._checked: set[str] = set() if getattr(solver, "eta", 1.0) > 0 else {"model", "decoder"}
 
@@ -89,6 +90,7 @@ class ComfyPrior:
         if self._graph_call is None:
             raise AdaptDiffuseError(f"This solver asked for a gradient that was not prepared. {USE_DECODER}")
         self._check_once("model", x)
+        self._reload()
         z0 = self._graph_call(*self._host.in_host(x, sigma), **self._graph_arguments)
         if not z0.requires_grad:
             raise AdaptDiffuseError(f"The gradient is lost inside the model (a patch of it detaches). {USE_DECODER}")
@@ -96,16 +98,24 @@ class ComfyPrior:
 
     def decode(self, z0: Tensor) -> Tensor:
         """(B, 3, H, W) on [0, 1], not clamped, through our float32 copy of the VAE."""
+        self._reload()
         return self._vae.decode(z0)
 
     def encode(self, image: Tensor) -> Tensor:
         """The latent, in the model's scale, of (B, 3, H, W) on [0, 1], through the same copies."""
+        self._reload()
         return self._vae.encode(image)
 
     @property
     def guide(self) -> Codec:
         """Our float32 copy of the guidance VAE, or of the VAE."""
+        self._reload()
         return Calls(self._guide.encode, self._guided)
+
+    def _reload(self) -> None:
+        """Put our copies back where the host has moved them for what it ran since (a ControlNet with a VAE, say)."""
+        if not all(map(is_whole, self._patchers)):
+            self._load()
 
     def _guided(self, z0: Tensor) -> Tensor:
         if differentiated(z0):
@@ -232,25 +242,6 @@ def tell_agreement(vae: Any, guidance_vae: Any) -> None:
     """Log how much the guidance VAE, if there is one, is like ``vae``. Raises AdaptDiffuseError where it cannot be."""
     if guidance_vae is not None:
         logging.info(str(compare(host_codec(vae), host_codec(guidance_vae))))
-
-
-@contextmanager
-def steps_told(
-    callback: Callable[[dict[str, Any]], None] | None, steps: int, disable: bool | None
-) -> Iterator[Callback]:
-    """The callback of ``solve`` that moves the host's progress bars and preview, and stops when its user does."""
-    import comfy.model_management
-    from tqdm.auto import tqdm
-
-    with tqdm(total=steps, disable=disable) as bar:
-
-        def stepped(step: int, total: int, now: Tensor, z0: Tensor, sigma: Tensor) -> None:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            bar.update()
-            if callback is not None:
-                callback({"x": now, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": z0.detach()})
-
-        yield stepped
 
 
 def check_schedule(sigmas: Tensor) -> None:

@@ -38,13 +38,18 @@ def detail_put_back(image: Tensor, measurement: Measurement, strength: float) ->
     with Cancellable(), torch.inference_mode(False), torch.no_grad():
         if not strength or image.device == device or device.type not in FAST:
             return with_detail(image, measurement, strength)
-        machine = HostMachine(device)
-        comfy.model_management.free_memory(4 * NUMBERS_PER_VALUE * image.numel(), device)
-        try:
-            there = Measurement(measurement.y.to(device), measurement.degradation)
-            return with_detail(image.to(device), there, strength).to(image.device)
-        except Exception as error:
-            if not machine.ran_out(error):
-                raise
-        machine.release()  # not inside the except clause, which keeps what did not fit
-        return with_detail(image, measurement, strength)
+        comfy.model_management.free_memory(4 * NUMBERS_PER_VALUE * image[:1].numel(), device)
+        photos = [(one, measurement.select(torch.tensor([index]))) for index, one in enumerate(image.split(1))]
+        return torch.cat([detail_of_one(*photo, strength, HostMachine(device)) for photo in photos])
+
+
+def detail_of_one(image: Tensor, measurement: Measurement, strength: float, machine: HostMachine) -> Tensor:
+    """``with_detail`` of one photo on the machine's device, or where the photo is when that does not hold the work."""
+    try:
+        there = Measurement(measurement.y.to(machine.device), measurement.degradation)
+        return with_detail(image.to(machine.device), there, strength).to(image.device)
+    except Exception as error:
+        if not machine.ran_out(error):
+            raise
+    machine.release()  # not inside the except clause, which keeps what did not fit
+    return with_detail(image, measurement, strength)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,20 @@ def host_latent_space(vae: Any, model: Any | None = None) -> LatentSpace:
             )
         scale, shift = scale_and_shift(latent_format, raw)
     return LatentSpace.measure(lambda image: raw, scale, shift, PATTERN_SIZE // raw.shape[2])
+
+
+def in_scale_of(model: Any, space: LatentSpace, raw: Tensor) -> bool:
+    """Whether ``model`` scales its latents as ``space`` does; models of one VAE need not (Playground v2.5 and SDXL).
+
+    Args:
+        raw: (1, C, h, w), any latent of the VAE.
+    """
+    try:
+        found = scale_and_shift(model.get_model_object("latent_format"), raw)
+    except AdaptDiffuseError:
+        return False
+    pairs = zip(found, (space.scale, space.shift), strict=True)
+    return all(math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-3) for one, other in pairs)
 
 
 def own_scale_and_shift(vae: Any) -> tuple[float, float]:

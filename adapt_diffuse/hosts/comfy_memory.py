@@ -20,14 +20,21 @@ ENCODING = (GMLDPS, PSLD, ReSample, LATINO)  # the solvers that encode
 
 @dataclass(frozen=True)
 class HostMachine:
-    """The memory of a device as the host manages it."""
+    """The memory of a device as the host manages it.
+
+    Attributes:
+        patcher: a ModelPatcher of the host, any: with dynamic VRAM it knows what the weights on the device would give
+            back, which ``free`` then counts as free.
+    """
 
     device: torch.device
+    patcher: Any = None
 
     def free(self) -> float:
         import comfy.model_management
 
-        return float(comfy.model_management.get_free_memory(self.device))
+        known = getattr(self.patcher, "get_free_memory", comfy.model_management.get_free_memory)
+        return float(known(self.device))
 
     def ran_out(self, error: Exception) -> bool:
         import comfy.model_management
@@ -107,7 +114,7 @@ def planned_memory(solver: Solver, vae: Any, shape: Sequence[int], patchers: lis
 
     whole = guidance_memory(solver, vae, shape)
     least = guidance_memory(solver, vae, (1, shape[1], *(min(side, 2 * SMALLEST_TILE) for side in shape[2:])))
-    models = sum(patcher.model_size() for patcher in patchers if hasattr(patcher, "model_size"))
+    models = sum(patcher.model_size() for patcher in patchers if beside(patcher, vae.device))
     spare = comfy.model_management.get_total_memory(vae.device) - models
     return float(min(whole, max(spare - comfy.model_management.minimum_inference_memory(), least)))
 
@@ -121,8 +128,9 @@ def photos_at_once(model: Any, shape: Sequence[int]) -> int:
 
     total = float(comfy.model_management.get_total_memory(model.load_device))
     weights = min(float(model.model_size()), total / 2)
-    spare = total - weights - comfy.model_management.minimum_inference_memory()
-    each = float(model.memory_required([1, *shape[1:]]))
+    one, two = (float(model.memory_required([count, *shape[1:]])) for count in (1, 2))
+    each = two - one  # the host asks for a reserve besides, however many they are
+    spare = total - weights - comfy.model_management.minimum_inference_memory() - (one - each)
     return int(min(max(spare // max(each, 1.0), 1), shape[0]))
 
 
@@ -135,11 +143,13 @@ def load(own: list[Any], others: list[Any], memory: float, through: Through) -> 
     import comfy.model_management
 
     least = memory / 3
-    comfy.model_management.load_models_gpu([*others, *own], memory_required=memory, minimum_memory_required=least)
+    # the host makes as much room on every device of the models that it loads together
+    together = [patcher for patcher in others if beside(patcher, own[0].load_device)]
+    comfy.model_management.load_models_gpu([*together, *own], memory_required=memory, minimum_memory_required=least)
     for patcher in own:
         size = patcher.model_size()
         # --novram takes every model apart, however small it is
-        if in_part(patcher) and size + least <= HostMachine(patcher.load_device).free():
+        if in_part(patcher) and size + least <= HostMachine(patcher.load_device, patcher).free():
             patcher.partially_load(patcher.load_device, size + 1)
     if any(in_part(patcher) for patcher in own):
         other = "set the solver's 'through' to decoder" if through == "denoiser" else "connect a tiny guidance_vae"
@@ -147,6 +157,16 @@ def load(own: list[Any], others: list[Any], memory: float, through: Through) -> 
             f"The GPU's memory does not hold the models that the gradients need: restore a smaller photo, {other}, "
             "or free memory."
         )
+
+
+def beside(patcher: Any, device: torch.device) -> bool:
+    """Whether a model of the host has its place on this device."""
+    return hasattr(patcher, "model_size") and torch.device(patcher.load_device) == torch.device(device)
+
+
+def is_whole(patcher: Any) -> bool:
+    """Whether a loaded copy is still on its device with all of its weights; others may have needed the room since."""
+    return patcher.current_loaded_device() == patcher.load_device and not in_part(patcher)
 
 
 def in_part(patcher: Any) -> bool:

@@ -14,6 +14,7 @@ from inside_tools import Spy, bits_of, distance, photo, sample, tell  # first: i
 # isort: split
 import hashlib
 
+import comfy.model_management
 import torch
 from checkpoints import LAYOUTS, conditioning, load, save_checkpoint
 from host_device import second_device, settle, take_for_plain
@@ -27,7 +28,16 @@ FLOWS = ("sd3", "flux")
 WAYS = ("NORMAL_VRAM", "NO_VRAM")
 
 
-def run(name: str, through: str, there: bool) -> dict[str, Any]:
+def take_away(model: Any, args: dict[str, Any]) -> torch.Tensor:
+    """After a pass of ``model`` the host makes room: everything else leaves its device."""
+    for entry in list(comfy.model_management.current_loaded_models):
+        if entry.model.model is not model.model:
+            entry.model_unload()
+            comfy.model_management.current_loaded_models.remove(entry)
+    return args["denoised"]
+
+
+def run(name: str, through: str, there: bool, moving: bool = False) -> dict[str, Any]:
     """Two steps of Latent-DPS: the first gradient, what came out, how the host had loaded the model."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
@@ -38,6 +48,8 @@ def run(name: str, through: str, there: bool) -> dict[str, Any]:
             host = HostModel(model, vae, conditioning(files.layout))
             latent = torch.randn(1, LAYOUTS[name].channels, 8, 6, generator=torch.Generator().manual_seed(1))
             sigmas = torch.tensor([0.4, 0.2, 0.0] if name in FLOWS else [0.7, 0.3, 0.0])
+            if moving:
+                model.set_model_sampler_post_cfg_function(partial(take_away, model))
             spy, before = Spy(through, eta=1.0), bits_of(host)
             try:
                 out = sample(host, spy, Measurement.of(photo(), GaussianBlur(1.0, 0.05)), latent, sigmas, cfg=2.0)
@@ -57,10 +69,10 @@ def on_the_cpu(name: str, through: str) -> dict[str, Any]:
     return run(name, through, there=False)
 
 
-def there(name: str, through: str, half: str, vram: str) -> dict[str, Any]:
+def there(name: str, through: str, half: str, vram: str, moving: bool = False) -> dict[str, Any]:
     expected = on_the_cpu(name, through)
     settle(8000, vram, half=half)
-    found = run(name, through, there=True)
+    found = run(name, through, there=True, moving=moving)
     for key in ("out", "gradient"):
         if key in found:
             found[f"{key}'s bits"] = hashlib.sha256(found[key].numpy().tobytes()).hexdigest()
@@ -75,6 +87,7 @@ REPORTS: dict[str, Callable[[], Any]] = {
     for half in ("fp32", "fp16", "bf16")
     for vram in WAYS
 }
+REPORTS |= {f"{name} moved": partial(there, name, "decoder", "fp32", WAYS[0], True) for name in ("sd15", "flux")}
 
 if __name__ == "__main__":
     for layout in ("sd15", "flux"):

@@ -204,6 +204,22 @@ def spaces() -> dict[str, Any]:
     return found
 
 
+def fingerprints() -> list[bool]:
+    """Whether a training is asked for anew: nothing changed, a photo came, one came and nothing may be overwritten."""
+    set_up("fingerprints")
+    node, folder = pack("nodes.train").TrainSeverityEncoder, Path(folder_paths.get_input_directory()) / "photos"
+
+    def told(**changes: Any) -> list[str]:
+        settings = {**SETTINGS, **changes}
+        first = node.fingerprint_inputs(**settings)
+        models.draw_photos(folder / f"more {len(list(folder.iterdir()))}", 1, 70, 80)
+        return [first, node.fingerprint_inputs(**settings)]
+
+    again = [node.fingerprint_inputs(**{**SETTINGS, "overwrite": True}) for _ in range(2)]
+    pairs = [again, told(overwrite=True), told(), told(overwrite=True, folder="none"), told(overwrite=None)]
+    return [first != second for first, second in pairs]
+
+
 REPORTS: dict[str, Callable[[], Any]] = {
     "bundled": lambda: trained("bundled", bundled_vae),
     "cancelled": cancelled,
@@ -212,6 +228,7 @@ REPORTS: dict[str, Callable[[], Any]] = {
     "taesd": lambda: trained("taesd", lambda: tiny_vae("taesd")),
     "taef1": lambda: trained("taef1", lambda: tiny_vae("taef1")),
     "spaces": spaces,
+    "fingerprints": fingerprints,
 }
 
 if __name__ == "__main__":

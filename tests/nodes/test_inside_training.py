@@ -21,7 +21,7 @@ every_vae = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
-    names = ["bundled", "cancelled", "refusals", "with_model"]
+    names = ["bundled", "cancelled", "refusals", "with_model", "fingerprints"]
     return report_of("inside_training.py", *names, *(["taesd", "taef1", "spaces"] if find_taesd() else []))
 
 
@@ -115,3 +115,7 @@ def test_the_command_line_and_the_host_see_the_same_tiny_autoencoder(report: dic
     found = report["spaces"][name]
     assert found["difference"] < 1e-4
     assert found["numbers"][0] == pytest.approx(found["numbers"][1], rel=1e-6)
+
+
+def test_photos_that_came_are_learnt_where_the_file_may_be_overwritten(report: dict[str, Any]) -> None:
+    assert report["fingerprints"] == [False, True, False, False, False]

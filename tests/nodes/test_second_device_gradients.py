@@ -55,6 +55,13 @@ def test_through_the_decoder_it_does_not_matter_how_the_model_is_loaded(layout: 
         assert pieces[f"{name}'s bits"] == whole[f"{name}'s bits"]
 
 
+@pytest.mark.parametrize("layout", ["sd15", "flux"])
+def test_a_copy_that_the_host_moves_away_in_the_middle_comes_back(layout: str) -> None:
+    moved = report()[f"{layout} moved"]
+    assert moved["device"] == "elsewhere" and moved["unchanged"]
+    assert moved["gradient"] < 1e-5 and moved["out"] < 1e-5
+
+
 @every
 def test_through_the_denoiser_a_model_in_pieces_is_refused_in_a_sentence(layout: str, precision: str) -> None:
     pieces = report()[f"{layout} denoiser {precision} NO_VRAM"]
