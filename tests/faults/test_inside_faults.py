@@ -127,4 +127,4 @@ def test_a_cache_of_model_calls_works_or_is_refused(report: dict[str, Any], cach
 def test_beside_a_cache_the_photos_of_a_batch_are_restored_one_by_one(
     report: dict[str, Any], cache: str, threshold: int
 ) -> None:
-    assert report["caches"][f"{cache} {threshold} batch"] == 0
+    assert report["caches"][f"{cache} {threshold} batch"] < 1e-5
