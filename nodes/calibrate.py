@@ -71,8 +71,12 @@ class CalibrateSeverity(io.ComfyNode):
                 )
             photos = sample_photos(degradation, (SIDE, SIDE) if image is None else (image.shape[1], image.shape[2]))
         found = HostCalibration.measure(vae, model, photos, degradation, count)
-        law = f"error = {found.calibration.scale:.2f} x probe ^ {found.calibration.power:.2f}"
-        return io.NodeOutput(found, ui=ui.PreviewText(f"{law}, measured on {len(photos)} photos"))
+        laws = zip(
+            *(torch.as_tensor(one).reshape(-1).tolist() for one in (found.calibration.scale, found.calibration.power)),
+            strict=True,
+        )
+        words = "\n".join(f"error = {scale:.2f} x probe ^ {power:.2f}" for scale, power in laws)
+        return io.NodeOutput(found, ui=ui.PreviewText(f"{words}, measured on {len(photos)} photos"))
 
 
 def has_own_size(degradation: Any) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,10 @@ STEADINESS = 0.5  # how strongly the power is held to 1: as much as photos whose
 FILL_STDS = (32.0, 16.0, 8.0, 4.0, 2.0, 1.0)  # pixels
 PROBE_SEED = 5_000_011  # apart from the noise of the photos
 SMALLEST = 1e-4  # of an error or a probe, whose logarithm is taken
+FEWEST = 3  # views that each of several kinds of damage is measured on, where there are as many
+MANY = 8  # values: a mask or a kernel has more
+
+Numbers = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,12 @@ class Calibration:
 
     Attributes:
         degradation: what it holds for.
-        scale, power: of the law, in the model's latent scale.
+        scale, power: of the law, in the model's latent scale; (B,) float64 where the damage of B photos differs.
     """
 
     degradation: Degradation
-    scale: float
-    power: float
+    scale: float | Tensor
+    power: float | Tensor
 
     @torch.no_grad()
     def predict(self, photo: Tensor, multiple: int = 1, encode: Encode | None = None) -> Severity:
@@ -67,7 +72,8 @@ def calibrate(
     """Measure what ``degradation`` does to the latents of undamaged photos.
 
     The law goes through the mean over the photos at the degradation's own strength; its power is fitted over milder
-    and stronger damage of the same kind, too.
+    and stronger damage of the same kind, too. Where the damage differs between photos, each has the law that it would
+    have alone, fitted on fewer views.
 
     Args:
         photos: (n, 3, H, W) on [0, 1], undamaged, of the size that a mask has.
@@ -83,20 +89,72 @@ def calibrate(
     if photos.ndim != 4 or 0 in photos.shape:
         raise AdaptDiffuseError("Calibrating the severity needs at least one undamaged photo.")
     degradation.select(torch.arange(count))  # which tells where there are numbers for fewer photos
-    pairs: list[tuple[float, float]] = []
-    own: list[bool] = []  # of each pair, whether it is of the degradation's own strength
-    for index, photo in enumerate(photos.split(1)):
-        truth = encode(pad_to_multiple(photo, multiple))
-        damage = degradation.select(torch.tensor([index % count]))
-        for strength in strengths_of(damage):
-            own.append(strength == 1)
-            pairs.append(errors(photo, truth, at_strength(damage, strength), multiple, encode, seed + len(pairs)))
-    points = torch.tensor(pairs, dtype=torch.float64).clamp_min(SMALLEST).log()
+    truths: dict[int, Tensor] = {}
+    laws: dict[Numbers, tuple[float, float]] = {}
+    for numbers, views in dealt(len(photos), degradation, count).items():
+        pairs: list[tuple[float, float]] = []
+        own: list[bool] = []  # of each pair, whether it is of the degradation's own strength
+        for view, index in views:
+            photo = photos[view : view + 1]
+            if view not in truths:
+                truths[view] = encode(pad_to_multiple(photo, multiple))
+            damage = degradation.select(torch.tensor([index]))
+            for strength in strengths_of(damage):
+                own.append(strength == 1)
+                other = at_strength(damage, strength)
+                pairs.append(errors(photo, truths[view], other, multiple, encode, seed + len(pairs)))
+        laws[numbers] = fitted_law(torch.tensor(pairs, dtype=torch.float64), torch.tensor(own))
+    if len(laws) == 1:
+        return Calibration(degradation, *next(iter(laws.values())))
+    each = torch.tensor([laws[numbers] for numbers in numbers_of_each(degradation, count)], dtype=torch.float64)
+    return Calibration(degradation, each[:, 0], each[:, 1])
+
+
+def fitted_law(pairs: Tensor, own: Tensor) -> tuple[float, float]:
+    """Scale and power of the law through (n, 2) pairs of error and probe; ``own`` (n,) are of the damage itself.
+
+    Raises:
+        AdaptDiffuseError: pairs that are not finite.
+    """
+    points = pairs.clamp_min(SMALLEST).log()
     if not bool(torch.isfinite(points).all()):
         raise AdaptDiffuseError("The VAE's encodings of the calibration photos are not finite: use float32 for it.")
     power = steady_power(points)
-    error, probe = points[torch.tensor(own)].T
-    return Calibration(degradation, math.exp(float((error - power * probe).mean())), power)
+    error, probe = points[own].T
+    return math.exp(float((error - power * probe).mean())), power
+
+
+def dealt(photos: int, degradation: Degradation, count: int) -> dict[Numbers, list[tuple[int, int]]]:
+    """Which of so many undamaged photos are damaged as which of the ``count`` photos that ``degradation`` is for.
+
+    Returns:
+        For each damage of other ``numbers``: places of undamaged photos, and beside each the place of its damage.
+    """
+    places: dict[Numbers, list[int]] = {}
+    for place, numbers in enumerate(numbers_of_each(degradation, count)):
+        places.setdefault(numbers, []).append(place)
+    each = photos if len(places) == 1 else max(photos // len(places), min(photos, FEWEST))
+    return {
+        numbers: [((each * turn + view) % photos, own[view % len(own)]) for view in range(each)]
+        for turn, (numbers, own) in enumerate(places.items())
+    }
+
+
+def numbers_of_each(degradation: Degradation, count: int) -> list[Numbers]:
+    """``numbers_of`` the damage of each of ``count`` photos."""
+    return [numbers_of(degradation.select(torch.tensor([place]))) for place in range(count)]
+
+
+def numbers_of(value: Any) -> Numbers:
+    """What tells two kinds or strengths of damage apart: the numbers in them, but not which pixels a mask has lost."""
+    if isinstance(value, Tensor):
+        return tuple(value.flatten().tolist()) if value.numel() <= MANY else tuple(value.shape)
+    if isinstance(value, (tuple, list)):
+        return tuple(map(numbers_of, value))
+    if value is None or isinstance(value, (str, int, float)):
+        return (value,)
+    kept = {name: one for name, one in sorted(vars(value).items()) if name != "seed" and not name.startswith("_")}
+    return (type(value).__name__, *((name, numbers_of(one)) for name, one in kept.items()))
 
 
 def strengths_of(degradation: Degradation) -> list[float]:
@@ -110,8 +168,9 @@ def encodings(photos: int, degradation: Degradation, count: int = 1) -> int:
     Args:
         count: see ``calibrate``.
     """
-    strengths = [len(strengths_of(degradation.select(torch.tensor([index])))) for index in range(count)]
-    return sum(1 + 2 * strengths[index % count] for index in range(photos))
+    pairs = [pair for views in dealt(photos, degradation, count).values() for pair in views]
+    strengths = {index: len(strengths_of(degradation.select(torch.tensor([index])))) for _, index in pairs}
+    return len({view for view, _ in pairs}) + sum(2 * strengths[index] for _, index in pairs)
 
 
 def steady_power(points: Tensor) -> float:

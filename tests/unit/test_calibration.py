@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adapt_diffuse.degradation import (
+    CameraBlur,
     Chain,
     Degradation,
     Downscale,
@@ -32,8 +33,8 @@ from adapt_diffuse.restore import generators_for
 from adapt_diffuse.severity.calibration import (
     Calibration,
     calibrate,
+    dealt,
     encodings,
-    errors,
     fill_lost,
     lost_part,
     spread,
@@ -252,25 +253,44 @@ def test_what_has_no_strength_is_measured_once() -> None:
     assert isinstance(stronger, Chain) and stronger.parts[1] is mask and stronger.noise_std == 0.1
 
 
-def test_photos_of_a_batch_may_have_different_numbers_of_strengths() -> None:
-    blur, box = GaussianBlur(1.5, 0.02), MissingBox(4, 4, 2, 2, noise_std=0.02)
-    asked, photos = [], grey(3)
+def test_each_photo_of_a_batch_has_the_law_that_its_damage_has_alone() -> None:
+    each = [
+        GaussianBlur(1.5, 0.02),
+        MissingBox(4, 4, 2, 2, noise_std=0.02),
+        LowResolution(4, noise_std=0.02),
+        Noise(0.1),
+    ]
+    asked, photos, views = [], grey(3), drawn_batch(4, 32, 32)
 
     def counted(image: Tensor) -> Tensor:
         asked.append(len(image))
         return encode(image)
 
-    mixed = for_each([blur, box])
-    made = calibrate(photos, mixed, counted, count=2)
-    assert sum(asked) == encodings(3, mixed, 2) == 3 + 2 * (3 + 1 + 3)
-    points, own, seed = [], [], 0
-    for photo, one in zip(photos.split(1), (blur, box, blur), strict=True):
-        for strength in strengths_of(one):
-            pair = errors(photo, encode(photo), at_strength(one, strength), 1, encode, seed)
-            points.append(pair)
-            own += [pair] if strength == 1 else []
-            seed += 1
-    power = steady_power(torch.tensor(points).double().log())
-    error, probe = torch.tensor(own).double().log().T
-    assert made.power == pytest.approx(power, rel=1e-9)
-    assert made.scale == pytest.approx(float((error - power * probe).mean().exp()), rel=1e-6)
+    mixed = for_each(each)
+    made = calibrate(photos, mixed, counted, count=4)
+    assert sum(asked) == encodings(3, mixed, 4) == 3 + 2 * 3 * (3 + 1 + 3 + 3)
+    found = made.predict(mixed(views), 1, encode).sigma_hat
+    for index, damage in enumerate(each):
+        alone = calibrate(photos, damage, encode)
+        assert (float(made.scale[index]), float(made.power[index])) == (alone.scale, alone.power)
+        y = damage(views[index : index + 1])
+        assert float(found[index]) == pytest.approx(float(alone.predict(y, 1, encode).sigma_hat[0]), rel=1e-5)
+
+
+def test_every_damage_of_a_batch_is_measured_and_one_damage_is_measured_once() -> None:
+    stds = torch.tensor([1.0, 2.0, 1.0, 3.0])
+    views = dealt(9, GaussianBlur(stds, 0.02), 4)
+    assert [{damage for _, damage in pairs} for pairs in views.values()] == [{0, 2}, {1}, {3}]
+    assert [[view for view, _ in pairs] for pairs in views.values()] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert [len(pairs) for pairs in dealt(2, GaussianBlur(stds, 0.02), 4).values()] == [2, 2, 2]
+    same = [
+        GaussianBlur(1.0),
+        RandomMissingPixels(0.5, 3),
+        MissingBox(4, 4),
+        CameraBlur.seeded(8, 1),
+        Jpeg(20),
+        LensBlur(3),
+    ]
+    for damage in same:
+        (pairs,) = dealt(3, damage, 81).values()
+        assert [view for view, _ in pairs] == [0, 1, 2]
