@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import sys
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PYTHON, TORCH, COMFYUI, DIFFUSERS = (3, 10), (2, 4), (0, 25, 0), (0, 32)
+PYTHON, TORCH, COMFYUI, DIFFUSERS, PILLOW = (3, 10), (2, 6), (0, 25, 0), (0, 32), (10, 1)
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -36,6 +38,18 @@ def check_package(name: str, wanted: tuple[int, ...], advice: str) -> list[str]:
     return []
 
 
+def check_diffusers(advice: str) -> list[str]:
+    """Whether what the pack needs of it can be imported: its own dependencies may be of other versions."""
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from diffusers import AutoencoderDC, UNet2DModel  # noqa: F401
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        return [f"diffusers does not load ({said}): {advice} --upgrade"]
+    return []
+
+
 def comfyui_version(start: Path) -> str | None:
     """The version of the ComfyUI whose custom_nodes holds ``start``; None outside of one."""
     for folder in start.resolve().parents:
@@ -56,8 +70,9 @@ def problems(folder: Path) -> list[str]:
     # the portable build's Python is alone with what is in its folder only where -s is told
     alone = " -s" if Path(sys.executable).parent.name == "python_embeded" else ""
     advice = f'run "{sys.executable}"{alone} -m pip install -r "{folder / "requirements.txt"}"'
-    found += check_package("diffusers", DIFFUSERS, advice)
-    for module in ("safetensors", "numpy", "einops", "PIL"):
+    found += check_package("diffusers", DIFFUSERS, advice) or check_diffusers(advice)
+    found += check_package("pillow", PILLOW, "update ComfyUI's own requirements.")
+    for module in ("safetensors", "numpy", "einops"):
         if importlib.util.find_spec(module) is None:
             found.append(f"{module} is missing: update ComfyUI's own requirements.")
     host = comfyui_version(folder)

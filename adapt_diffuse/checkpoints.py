@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """
     from safetensors import SafetensorError
 
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    # of this writer alone: another process may write the same file
+    partial = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()

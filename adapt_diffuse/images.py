@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from glob import glob
@@ -60,10 +61,13 @@ def other_pictures(source: str | Path) -> list[Path]:
 
 
 def files_in(places: Sequence[Path], suffixes: frozenset[str]) -> list[Path]:
-    """The files with one of ``suffixes`` among files and in folders and their sub-folders, sorted by name."""
-    inside = (path for place in places for path in (place.rglob("*") if place.is_dir() else [place]))
+    """The files with one of ``suffixes`` among files and in folders and their sub-folders, sorted by name.
+
+    Links that may not be followed are left out.
+    """
+    inside = (path for place in places for path in (place.rglob("*") if os.path.isdir(place) else [place]))
     named = (path for path in inside if path.suffix.lower() in suffixes and not path.name.startswith(SHADOW))
-    return sorted(path for path in named if path.is_file())
+    return sorted(path for path in named if os.path.isfile(path))
 
 
 def named_like(pattern: Path) -> list[Path]:

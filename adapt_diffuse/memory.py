@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -60,13 +61,25 @@ class LocalMachine:
 
 
 def available_memory() -> float | None:
-    """Bytes of main memory that programs may still take; None where the system has no /proc/meminfo."""
+    """Bytes of main memory that programs may still take, in this container where it is one; None without psutil."""
     try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            found = {name: value for name, _, value in (line.partition(":") for line in lines)}
-        return 1024.0 * float(found["MemAvailable"].split()[0])
-    except (OSError, KeyError, ValueError, IndexError):
+        import psutil
+    except ImportError:
         return None
+    free = float(psutil.virtual_memory().available)
+    left = container_memory()
+    return free if left is None else min(free, left)
+
+
+def container_memory(folder: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Bytes that are left of the limit of a Linux container (control groups, version 2); None where there is none."""
+    try:
+        limit, used = (float((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
+        lines = (folder / "memory.stat").read_text().splitlines()
+        given_back = sum(float(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    except (OSError, ValueError, IndexError):  # without a limit memory.max says "max"
+        return None
+    return max(limit - used + given_back, 0.0)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class PhotoCrops:
             except AdaptDiffuseError:
                 self.unreadable += 1
             else:
-                named.update(f"{path.name}\n{path.stat().st_size}\n".encode())
+                named.update(os.fsencode(f"{path.name}\n{path.stat().st_size}\n"))
         self.digest = named.hexdigest()
         if not self.photos:
             raise AdaptDiffuseError(f"None of the {self.unreadable} photos could be read.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,11 @@ SUFFIX = ".safetensors"
 def photo_folders() -> list[str]:
     """The host's input folder, and the folders in it."""
     root = Path(folder_paths.get_input_directory())
-    inside = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    try:
+        # os.path: a link that may not be followed is none, where pathlib raises, and the host would lose the node
+        inside = sorted(name for name in os.listdir(root) if os.path.isdir(root / name))
+    except OSError:
+        inside = []
     return [INPUT_ITSELF, *inside]
 
 

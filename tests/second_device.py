@@ -99,10 +99,13 @@ class _Device(TorchDispatchMode):
         known = {id(tensor.inner): tensor for tensor in tensors if isinstance(tensor, There)}
 
         def placed(value: Any) -> Any:
-            if not isinstance(value, torch.Tensor) or not to_there:
+            if not isinstance(value, torch.Tensor):
                 return value
-            if value.dtype is torch.float64 and not self.has_float64:
+            # a copy that changes device and dtype at once is made on the device: Apple's cannot, or gives zeros
+            if value.dtype is torch.float64 and not self.has_float64 and (to_there or any_there):
                 raise WrongDevice(f"{name}: a device without float64")
+            if not to_there:
+                return value
             return known.get(id(value)) if id(value) in known else There(value)
 
         return _pytree.tree_map(placed, result)

@@ -67,13 +67,19 @@ def targets_of(photos: Sequence[Path], out: Path) -> list[Path]:
 
 def check_targets(photos: Sequence[Path], targets: Sequence[Path]) -> None:
     """Raise AdaptDiffuseError where a target is a photo, or in a folder of the photos and there already."""
-    homes = {photo.resolve().parent for photo in photos}
-    lost = {photo.resolve() for photo in photos} & {target.resolve() for target in targets}
-    lost |= {target.resolve() for target in targets if target.exists() and target.resolve().parent in homes}
+    originals, homes = {identity(photo) for photo in photos}, {identity(photo.resolve().parent) for photo in photos}
+    there = [target.resolve() for target in targets if target.exists()]
+    lost = [path for path in there if identity(path) in originals or identity(path.parent) in homes]
     if lost:
         raise AdaptDiffuseError(
             f"{min(lost)} is among the photos and would be overwritten: choose another --out, a folder apart from them."
         )
+
+
+def identity(path: Path) -> tuple[int, int] | Path:
+    """What two names of one file or folder have in common, on disks that take A for a, too."""
+    state = path.stat()
+    return (state.st_dev, state.st_ino) if state.st_ino else path.resolve()
 
 
 def same_file_name(name: str) -> str:
@@ -83,5 +89,9 @@ def same_file_name(name: str) -> str:
 
 def check_report(report: Path | None, photos: Sequence[tuple[Path, Path]]) -> None:
     """Raise AdaptDiffuseError where the report would replace a photo, or what is made of it."""
-    if report is not None and report.resolve() in {path.resolve() for pair in photos for path in pair}:
+    if report is None:
+        return
+    originals = {identity(photo) for photo, _ in photos}
+    lost = report.exists() and identity(report) in originals
+    if lost or report.resolve() in {path.resolve() for pair in photos for path in pair}:
         raise AdaptDiffuseError(f"{report} is a photo: choose another file for the report.")

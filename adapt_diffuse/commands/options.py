@@ -149,10 +149,24 @@ def load_prior(args: argparse.Namespace) -> DiffusersPrior:
     """The model of --model on --device, with --guidance-vae, whose agreement is told on stderr, and --tile."""
     if args.tile < 0:
         raise AdaptDiffuseError(f"--tile must be 0 or more pixels, not {args.tile}.")
-    prior = DiffusersPrior.load(args.model or bundled_model(), device_of(args.device), args.guidance_vae, args.tile)
+    device = device_of(args.device)
+    if args.device == "auto" and (other := other_gpu()):
+        print(f"adapt_diffuse: it runs on the CPU; --device {other} takes the GPU of this machine.", file=sys.stderr)
+    prior = DiffusersPrior.load(args.model or bundled_model(), device, args.guidance_vae, args.tile)
     if prior.agreement is not None:
         print(f"adapt_diffuse: {prior.agreement}", file=sys.stderr)
     return prior
+
+
+def other_gpu() -> str:
+    """A GPU that torch has and "auto" does not take, since the pack has not been seen on one of its kind; or ""."""
+    import torch
+
+    if torch.cuda.is_available():
+        return ""
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "xpu" if hasattr(torch, "xpu") and torch.xpu.is_available() else ""
 
 
 def load_encoder(path: Path, prior: DiffusersPrior) -> AnySeverityEncoder:

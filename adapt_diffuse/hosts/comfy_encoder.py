@@ -151,7 +151,8 @@ def scale_and_shift(latent_format: Any, raw: Tensor) -> tuple[float, float]:
     Raises:
         AdaptDiffuseError: it is another map.
     """
-    probes = [torch.full_like(raw, value, dtype=torch.float32) for value in (0.0, 1.0)]
+    raw = raw.float().cpu()  # not every device has float64
+    probes = [torch.full_like(raw, value) for value in (0.0, 1.0)]
     at_zero, at_one = (latent_format.process_in(probe).double() for probe in probes)
     scale = float((at_one - at_zero).mean())
     shift = -float(at_zero.mean()) / scale

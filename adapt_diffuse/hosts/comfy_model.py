@@ -125,7 +125,8 @@ def sampling_of(folder: Path) -> Any:
         def timestep(self, sigma: Tensor) -> Tensor:
             # every step asks; of the GPUs, not all have float64, and only those of CUDA can be counted on
             known = levels_on(sigma.device if sigma.device.type == "cuda" else torch.device("cpu"))
-            timestep = timestep_of(sigma.detach().to(known), known)
+            # to the CPU first: Apple's GPUs fail, or give zeros, where one copy changes device and float64 at once
+            timestep = timestep_of(sigma.detach().to(known.device).to(known), known)
             return timestep.float().to(sigma.device).reshape(sigma.shape)
 
     sampling = Sampling()

@@ -194,7 +194,7 @@ def test_without_a_command_all_are_shown(capsys):
     assert all(name in told for name in COMMANDS)
 
 
-@pytest.mark.parametrize("arguments", [["fix"], ["restore"], ["restore", "photo.png"]])
+@pytest.mark.parametrize("arguments", [["fix"], ["restore"], ["degrade", "photo.png"]])
 def test_a_command_that_is_not_complete_shows_how_it_is_used(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         call(*arguments)

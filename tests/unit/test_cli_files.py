@@ -1,12 +1,17 @@
 """Which files a command takes, which it leaves out and says so, and what of a file its picture keeps."""
 
+import os
+
 import numpy as np
+import psutil
 import pytest
 from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
+from adapt_diffuse.commands.files import check_report, check_targets, identity
 from adapt_diffuse.errors import AdaptDiffuseError
-from adapt_diffuse.images import open_image, pictures_in, profile_of, resolution_of
+from adapt_diffuse.images import find_photos, open_image, pictures_in, profile_of, resolution_of
+from adapt_diffuse.memory import available_memory, container_memory
 from tests.command_line import call, model, names, one_sentence, restore
 from tests.models import drawn_photo
 
@@ -150,3 +155,55 @@ def test_a_kernel_may_have_any_scale(tmp_path):
     photo(tmp_path / "photo.png")
     kernel = f"kernel-blur:file={tmp_path / 'spot.tif'}"
     assert call("degrade", tmp_path / "photo.png", "--out", tmp_path / "out", "--degradation", kernel) == 0
+
+
+def link_that_may_not_be_followed(folder, monkeypatch):
+    """A link whose target may not be looked at, for everybody: permissions do not hold the superuser back."""
+    link = folder / "theirs.png"
+    link.symlink_to(folder / "locked" / "photo.png")
+    real = os.stat
+
+    def stat(path, *arguments, follow_symlinks=True, **more):
+        if follow_symlinks and not isinstance(path, int) and os.path.basename(path) == link.name:
+            raise PermissionError(13, "Permission denied")
+        return real(path, *arguments, follow_symlinks=follow_symlinks, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+
+
+def test_a_link_that_may_not_be_followed_does_not_end_a_folder(files, tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    photo(tmp_path / "photos" / "mine.png")
+    link_that_may_not_be_followed(tmp_path / "photos", monkeypatch)
+    assert find_photos(tmp_path / "photos") == [tmp_path / "photos" / "mine.png"]
+
+
+def test_a_photo_is_not_replaced_under_another_name_of_its_folder(tmp_path, capsys):
+    (tmp_path / "Photos").mkdir()
+    photo(tmp_path / "Photos" / "mother.png")
+    (tmp_path / "photos").symlink_to(tmp_path / "Photos")  # as a disk that takes A for a
+    before = (tmp_path / "Photos" / "mother.png").read_bytes()
+    assert call("degrade", tmp_path / "Photos", "--out", tmp_path / "photos") == 2
+    one_sentence(capsys, "would be overwritten", "choose another --out")
+    assert (tmp_path / "Photos" / "mother.png").read_bytes() == before
+
+
+def test_names_of_one_file_are_known_by_the_disk(tmp_path):
+    photo(tmp_path / "mother.png")
+    os.link(tmp_path / "mother.png", tmp_path / "MOTHER.png")
+    assert identity(tmp_path / "mother.png") == identity(tmp_path / "MOTHER.png") != identity(tmp_path)
+    with pytest.raises(AdaptDiffuseError, match="would be overwritten"):
+        check_targets([tmp_path / "mother.png"], [tmp_path / "MOTHER.png"])
+    with pytest.raises(AdaptDiffuseError, match="is a photo"):
+        check_report(tmp_path / "MOTHER.png", [(tmp_path / "mother.png", tmp_path / "out.png")])
+
+
+def test_the_limit_of_a_container_counts(tmp_path):
+    assert container_memory(tmp_path) is None
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 150\n")
+    assert container_memory(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert container_memory(tmp_path) == 450
+    assert 2**20 < available_memory() <= psutil.virtual_memory().total

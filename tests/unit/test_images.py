@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from adapt_diffuse.checkpoints import write_whole
+from adapt_diffuse.checkpoints import write_whole
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.images import centre_crop, find_photos, open_image, read_mask, read_photo, to_pil, write_image
 from adapt_diffuse.photo_crops import PhotoCrops
@@ -321,3 +322,15 @@ def test_a_suffix_that_is_no_format_is_one_sentence(tmp_path):
     with pytest.raises(AdaptDiffuseError, match="photo.xyz cannot be written"):
         write_image(tmp_path / "photo.xyz", planes(rgb()))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_that_write_one_file_do_not_meet(tmp_path):
+    path = tmp_path / "file.txt"
+
+    def slow(partial):
+        write_whole(path, lambda other: other.write_text("the other's"))
+        partial.write_text("mine")
+
+    write_whole(path, slow)
+    assert path.read_text() == "mine"
+    assert [one.name for one in tmp_path.iterdir()] == ["file.txt"]

@@ -64,6 +64,13 @@ def test_a_missing_or_old_package_is_named_with_advice():
     assert install.check_package("torch", install.TORCH, "") == []
 
 
+def test_a_diffusers_that_does_not_load_is_named(monkeypatch):
+    assert install.check_diffusers("do this") == []
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    (told,) = install.check_diffusers("do this")
+    assert told.startswith("diffusers does not load (") and told.endswith("): do this --upgrade")
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_it_runs_by_itself_and_leaves_nothing(pack, whole):
     shutil.copy(ROOT / "install.py", pack)
@@ -116,4 +123,7 @@ def test_the_host_keeps_its_own_torch():
     wanted = [
         line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     ]
-    assert [line for line in wanted if line] == [f"diffusers>={install.dotted(install.DIFFUSERS)}"]
+    assert [line for line in wanted if line] == [
+        f"diffusers>={install.dotted(install.DIFFUSERS)}",
+        "transformers>=4.50.3",  # which every host has
+    ]
