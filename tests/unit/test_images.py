@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from adapt_diffuse.checkpoints import write_whole
-from adapt_diffuse.checkpoints import write_whole
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.images import centre_crop, find_photos, open_image, read_mask, read_photo, to_pil, write_image
 from adapt_diffuse.photo_crops import PhotoCrops
