@@ -36,7 +36,8 @@ def anchor_weight(measurement: Measurement, sigma: Tensor, trust: float = 1.0) -
 def contrast(image: Tensor, z0: Tensor) -> Tensor:
     """The spread of images (B, 3, H, W) over that of their latents (B, C, h, w): (B,) float64 on the CPU.
 
-    An error s of the latent is about ``contrast`` times as large in the image.
+    An error of the latent is of this order in the image: half as large for photos of usual contrast (to which the
+    solvers' ``trust`` of 1 is tuned), larger for flat ones, whose latents keep the means of their channels.
     """
     ratio = in_float(image).flatten(1).std(1) / in_float(z0).flatten(1).std(1)
     # any number does for an image that is not finite: ``solve`` has the sentence for that

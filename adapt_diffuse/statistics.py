@@ -28,6 +28,8 @@ def mean_interval(
 ) -> Interval:
     """Bootstrap interval of the mean over photos (Efron's percentile method).
 
+    Over few photos it is too short: at 95 % it covers some 75 % of the time over 3, 85 over 5, 90 over 8, 93 over 16.
+
     Args:
         values: (n,) one finite number per photo.
         rng: seeded; the same seed gives the same interval.
@@ -48,8 +50,8 @@ def difference_interval(
 ) -> Interval:
     """Paired bootstrap interval of mean(a - b): whole photos are resampled, so that what is hard for both cancels.
 
-    The two differ at this confidence where the interval leaves out zero. Arguments as in ``mean_interval``; a[i] and
-    b[i] belong to the same photo.
+    The two differ where the interval leaves out zero, at the confidence that ``mean_interval`` says. Arguments as there;
+    a[i] and b[i] belong to the same photo.
 
     Raises:
         AdaptDiffuseError: lists of different length, no values, or one that is not finite.

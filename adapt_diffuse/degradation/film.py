@@ -72,7 +72,7 @@ class Fading(Dense, SameSize, Pixelwise):
         low, high = self._ends(gamma)
         curve = ((x.clamp_min(0) + TOE) ** gamma - low) / (high - low)
         slope = gamma * TOE ** (gamma - 1) / (high - low)
-        curved = curve + slope * x.clamp_max(0)
+        curved = torch.where(x > 0, curve, slope * x)  # not their sum: at 0 both would have a derivative
         return (offset + gain * torch.where(gamma == 1, x, curved)).to(image.dtype)
 
     def invert(self, y: Tensor) -> Tensor:

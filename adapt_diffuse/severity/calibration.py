@@ -29,6 +29,7 @@ STEADINESS = 0.5  # how strongly the power is held to 1: as much as photos whose
 FILL_STDS = (32.0, 16.0, 8.0, 4.0, 2.0, 1.0)  # pixels
 PROBE_SEED = 5_000_011  # apart from the noise of the photos
 SMALLEST = 1e-4  # of an error or a probe, whose logarithm is taken
+NEW = 0.25  # of the lost pixels: so many more must be other ones where the photo is moved instead of mirrored
 FEWEST = 3  # views that each of several kinds of damage is measured on, where there are as many
 MANY = 8  # values: a mask or a kernel has more
 
@@ -193,14 +194,32 @@ def errors(
 def probed(photo: Tensor, degradation: Degradation, multiple: int, encode: Encode) -> tuple[Tensor, Tensor]:
     """The estimate (B, C, h, w) of damaged photos, and the spread (B,), on the CPU, by which another damage moves it.
 
-    The other damage is of the mirrored photo, so that other pixels are lost.
+    The other damage is of the mirrored photo, so that other pixels are lost, or of the photo moved by half of its
+    sides, where the mirrored one would lose much the same.
     """
     filled = fill_lost(photo, degradation)
-    generators = [torch.Generator().manual_seed(PROBE_SEED) for _ in photo]
-    again = degradation.start_image(measure(filled.clamp(0, 1).flip(3), degradation, generators))
-    again = fill_lost(again[:, :, : photo.shape[2], : photo.shape[3]], degradation).flip(3)
-    z_hat, moved = (encode(pad_to_multiple(image, multiple)) for image in (filled, again))
-    return z_hat, spread(moved - z_hat, lost_part(photo, degradation).flip(3), multiple)
+    again, parts = zip(
+        *(damaged_again(one, degradation.select(torch.tensor([i]))) for i, one in enumerate(filled.split(1))),
+        strict=True,
+    )
+    z_hat, moved = (encode(pad_to_multiple(image, multiple)) for image in (filled, torch.cat(again)))
+    return z_hat, spread(moved - z_hat, torch.cat(parts), multiple)
+
+
+def damaged_again(filled: Tensor, degradation: Degradation) -> tuple[Tensor, Tensor]:
+    """A damaged photo (1, 3, H, W) damaged once more, in other places and filled again, and where: (1, 1, H, W)."""
+    height, width = filled.shape[2:]
+    half = (height // 2, width // 2)
+    ways = (
+        (lambda image: image.flip(3), lambda image: image.flip(3)),
+        (lambda image: image.roll(half, (2, 3)), lambda image: image.roll((-half[0], -half[1]), (2, 3))),
+    )
+    lost = lost_part(filled, degradation)
+    same = [float((lost * back(lost)).sum() / lost.sum()) for _, back in ways]
+    there, back = ways[int(same[1] < same[0] - NEW)]
+    y = measure(there(filled.clamp(0, 1)), degradation, [torch.Generator().manual_seed(PROBE_SEED)])
+    again = fill_lost(degradation.start_image(y)[:, :, :height, :width], degradation)
+    return back(again), back(lost)
 
 
 def lost_part(photo: Tensor, degradation: Degradation) -> Tensor:

@@ -122,6 +122,8 @@ def read_trained(path: Path, changed: int) -> Trained | None:
 def covers(family: Family, degradation: Degradation, photo: Tensor) -> bool:
     """Whether photos after ``degradation`` look like those that a severity encoder of ``family`` was trained on.
 
+    Less noise than there is taken for alike: sigma_hat is then some tenths too large, and the restoration as good.
+
     Lost pixels without other damage are left to an encoder for them alone, and to it only where about as many are lost
     as in its training: elsewhere a calibration, which fills them from their neighbours, errs less. Of a batch every
     photo must look so.

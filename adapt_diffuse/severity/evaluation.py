@@ -22,7 +22,8 @@ class SeverityScores:
         pearson_level, spearman_level: correlation of sigma_hat with the level of damage (the blur's std, the fraction
             of lost pixels); NaN where all photos have the same level.
         pearson_error, spearman_error: correlation of sigma_hat with the true standard deviation of the latent error.
-        sigma_ratio: sigma_hat over the true standard deviation, mean over the photos; 1 is calibrated.
+        sigma_ratio: sigma_hat over the true standard deviation, mean over the photos; about 1 is calibrated, a little
+            more where the errors of like photos differ much, since sigma_hat^2 is their mean square.
         latent_rmse: root mean square error of z_hat, model's scale.
     """
 

@@ -33,10 +33,12 @@ from adapt_diffuse.restore import generators_for
 from adapt_diffuse.severity.calibration import (
     Calibration,
     calibrate,
+    damaged_again,
     dealt,
     encodings,
     fill_lost,
     lost_part,
+    probed,
     spread,
     steady_power,
     strengths_of,
@@ -294,3 +296,18 @@ def test_every_damage_of_a_batch_is_measured_and_one_damage_is_measured_once() -
     for damage in same:
         (pairs,) = dealt(3, damage, 81).values()
         assert [view for view, _ in pairs] == [0, 1, 2]
+
+
+def test_what_is_lost_in_the_middle_is_probed_elsewhere() -> None:
+    views = sample_views(128, 128)
+    for top in (40, 10):
+        box = MissingBox(48, 48, top, 40, noise_std=0.0)
+        lost = lost_part(views[:1], box)
+        again, part = damaged_again(fill_lost(box(views[:1]), box), box)
+        assert float(part.sum()) == float(lost.sum())
+        assert float((part * lost).sum()) <= 0.5 * float(lost.sum())
+        found = [float(probed(box(one), box, 8, encode)[1]) for one in views.split(1)]
+        assert min(found) > 0.01
+    pixels = RandomMissingPixels(0.75, 0, 0.05)  # of which any other place loses as many again
+    y = fill_lost(pixels(views[:1]), pixels)
+    assert torch.equal(damaged_again(y, pixels)[1], lost_part(y, pixels).flip(3))

@@ -158,3 +158,12 @@ def test_a_bad_number_is_one_sentence(make, sentence):
     with pytest.raises(AdaptDiffuseError) as caught:
         make()
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_slope_at_black_is_that_beside_it():
+    fading = Fading.of(0.2, 0.3, 1.4)
+    near = torch.tensor([-1e-9, 0.0, 1e-9], dtype=torch.float64).reshape(3, 1, 1, 1).expand(3, 3, 1, 1)
+    source = near.clone().requires_grad_()
+    fading(source).sum().backward()
+    assert torch.allclose(source.grad[1], source.grad[0], rtol=1e-5)
+    assert torch.allclose(source.grad[1], source.grad[2], rtol=1e-5)
