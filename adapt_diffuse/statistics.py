@@ -50,8 +50,8 @@ def difference_interval(
 ) -> Interval:
     """Paired bootstrap interval of mean(a - b): whole photos are resampled, so that what is hard for both cancels.
 
-    The two differ where the interval leaves out zero, at the confidence that ``mean_interval`` says. Arguments as there;
-    a[i] and b[i] belong to the same photo.
+    The two differ where the interval leaves out zero, at the confidence that ``mean_interval`` says. Arguments as
+    there; a[i] and b[i] belong to the same photo.
 
     Raises:
         AdaptDiffuseError: lists of different length, no values, or one that is not finite.
