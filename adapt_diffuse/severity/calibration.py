@@ -147,15 +147,16 @@ def numbers_of_each(degradation: Degradation, count: int) -> list[Numbers]:
 
 
 def numbers_of(value: Any) -> Numbers:
-    """What tells two kinds or strengths of damage apart: the numbers in them, but not which pixels a mask has lost."""
+    """What tells two kinds or strengths of damage apart: their numbers, but not the pixels of a mask, or of a shake."""
     if isinstance(value, Tensor):
         return tuple(value.flatten().tolist()) if value.numel() <= MANY else tuple(value.shape)
     if isinstance(value, (tuple, list)):
         return tuple(map(numbers_of, value))
     if value is None or isinstance(value, (str, int, float)):
         return (value,)
-    kept = {name: one for name, one in sorted(vars(value).items()) if name != "seed" and not name.startswith("_")}
-    return (type(value).__name__, *((name, numbers_of(one)) for name, one in kept.items()))
+    held = getattr(value, "__dict__", {})
+    kept = sorted(name for name in held if name != "seed" and not name.startswith("_"))
+    return (type(value).__name__, *((name, numbers_of(held[name])) for name in kept))
 
 
 def strengths_of(degradation: Degradation) -> list[float]:

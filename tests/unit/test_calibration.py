@@ -27,6 +27,7 @@ from adapt_diffuse.degradation import (
     for_each,
     measure,
 )
+from adapt_diffuse.degradation.families import FAMILIES
 from adapt_diffuse.degradation.levels import at_strength
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.restore import generators_for
@@ -311,3 +312,14 @@ def test_what_is_lost_in_the_middle_is_probed_elsewhere() -> None:
     pixels = RandomMissingPixels(0.75, 0, 0.05)  # of which any other place loses as many again
     y = fill_lost(pixels(views[:1]), pixels)
     assert torch.equal(damaged_again(y, pixels)[1], lost_part(y, pixels).flip(3))
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_the_damages_of_every_family_are_told_apart_and_all_measured(name: str) -> None:
+    drawn = [FAMILIES[name]().sample((4, 3, 32, 32), generators_for(3, 4))[0] for _ in range(2)]
+    first, second = (dealt(9, degradation, 4) for degradation in drawn)
+    assert first == second
+    assert {damage for pairs in first.values() for _, damage in pairs} == {0, 1, 2, 3}
+    assert all(len(pairs) >= 3 for pairs in first.values())
+    pictures = ("missing-pixels", "missing-box", "camera-blur")  # masks and shakes, whose pixels do not count
+    assert (len(first) == 1) == (name in pictures)
