@@ -237,18 +237,18 @@ def finishing_inputs() -> list[Any]:
 
 def encoder_for(measurement: Measurement, model: Any, vae: Any, encoder: Any) -> tuple[Any, str]:
     """The severity encoder that is connected, else the one that fits, else a calibration; and a line that says so."""
-    latent, degradation, photo = pattern_latent(vae), measurement.degradation, measurement.y
     if encoder is not None:
         encoder.check(vae)
-        if not in_scale_of(model, encoder.space, latent):
+        if not in_scale_of(model, encoder.space):
             raise AdaptDiffuseError(
                 "The model scales its latents in another way than those that the severity encoder was made for: "
                 "disconnect it."
             )
         return encoder, ""
+    latent, degradation, photo = pattern_latent(vae), measurement.degradation, measurement.y
     for files in (own_encoders(), list(bundled.bundled_encoders().values())):
         path = choose(files, latent, degradation, photo)
-        if path is not None and in_scale_of(model, (found := HostSeverityEncoder.load(path)).space, latent):
+        if path is not None and in_scale_of(model, (found := HostSeverityEncoder.load(path)).space):
             return found, f"\nseverity by {path.stem}"
     count, _, height, width = photo.shape
     views = sample_photos(degradation, (height, width))

@@ -114,12 +114,9 @@ def host_latent_space(vae: Any, model: Any | None = None) -> LatentSpace:
     return LatentSpace.measure(lambda image: raw, scale, shift, PATTERN_SIZE // raw.shape[2])
 
 
-def in_scale_of(model: Any, space: LatentSpace, raw: Tensor) -> bool:
-    """Whether ``model`` scales its latents as ``space`` does; models of one VAE need not (Playground v2.5 and SDXL).
-
-    Args:
-        raw: (1, C, h, w), any latent of the VAE.
-    """
+def in_scale_of(model: Any, space: LatentSpace) -> bool:
+    """Whether ``model`` scales its latents as ``space`` does; models of one VAE need not (Playground v2.5 and SDXL)."""
+    raw = torch.linspace(-1, 1, 64 * space.channels).reshape(1, space.channels, 8, 8)  # any latent does
     try:
         found = scale_and_shift(model.get_model_object("latent_format"), raw)
     except AdaptDiffuseError:
