@@ -50,15 +50,24 @@ class PhotoCrops:
     def __len__(self) -> int:
         return len(self.photos)
 
-    def random(self, count: int, rng: np.random.Generator) -> Tensor:
-        """``count`` random crops, half of them mirrored: (count, 3, size, size) on [0, 1]."""
+    def random(self, count: int, rng: np.random.Generator, scaled: float = 0.0) -> Tensor:
+        """``count`` random crops, half of them mirrored: (count, 3, size, size) on [0, 1].
+
+        Args:
+            rng: draws the photos and the places.
+            scaled: the part of the crops, 0 to 1, that show more of their photo: squares of any side between ``size``
+                and the photo's shorter one, made smaller to ``size``. What a photo shows as a whole is only in these.
+        """
         crops = []
         for index in rng.integers(len(self.photos), size=count):
             photo = self.photos[index]
-            top = int(rng.integers(photo.shape[1] - self.size + 1))
-            left = int(rng.integers(photo.shape[2] - self.size + 1))
-            crop = photo[:, top : top + self.size, left : left + self.size]
-            crops.append(crop.flip(2) if rng.random() < 0.5 else crop)
+            side = self.size
+            if scaled and rng.random() < scaled:
+                side = int(rng.integers(self.size, min(photo.shape[1:]) + 1))
+            top = int(rng.integers(photo.shape[1] - side + 1))
+            left = int(rng.integers(photo.shape[2] - side + 1))
+            crop = photo[:, top : top + side, left : left + side]
+            crops.append(_reduce(crop.flip(2) if rng.random() < 0.5 else crop, self.size))
         return torch.stack(crops).float() / 255
 
     def centres(self) -> Tensor:
@@ -71,6 +80,13 @@ def held_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     validation = list(paths[::20])
     chosen = set(validation)
     return [path for path in paths if path not in chosen] or validation, validation
+
+
+def _reduce(crop: Tensor, size: int) -> Tensor:
+    """A square of 8 bit (3, side, side) at a smaller size; as it is where it has that size."""
+    if crop.shape[-1] == size:
+        return crop
+    return torch.nn.functional.interpolate(crop[None], (size, size), mode="bicubic", antialias=True)[0]
 
 
 def _read(path: Path, size: int, max_side: int) -> Tensor:

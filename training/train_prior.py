@@ -77,7 +77,7 @@ def pixel_batches(args: argparse.Namespace, rng: np.random.Generator) -> Iterato
     """Batches (B, 3, size, size) of random crops on [-1, 1], for ever."""
     photos = PhotoCrops(find_photos(args.images), args.size)
     while True:
-        yield photos.random(args.batch, rng) * 2 - 1
+        yield photos.random(args.batch, rng, args.scaled) * 2 - 1
 
 
 def new_model(args: argparse.Namespace, batch: Tensor) -> UNet2DModel:
@@ -97,7 +97,7 @@ def encode_crops(args: argparse.Namespace, device: str) -> Tensor:
     rng = np.random.default_rng(args.seed)
     latents = []
     for _ in range(math.ceil(len(photos) * args.crops_per_photo / 16)):
-        crops = photos.random(16, rng).to(device) * 2 - 1
+        crops = photos.random(16, rng, args.scaled).to(device) * 2 - 1
         latents.append((autoencoder.encode(crops).latent * autoencoder.config.scaling_factor).half().cpu())
     encoded = torch.cat(latents).contiguous()
     save_file({"latents": encoded}, kept)
@@ -162,6 +162,7 @@ def train(args: argparse.Namespace) -> None:
         step, spent = state["step"], state["spent"]
         print(f"going on from step {step}", flush=True)
 
+    network = torch.compile(unet) if args.compile else unet
     begin, saved, losses = time.monotonic() - spent, time.monotonic(), []
     for clean in batches:
         spent = time.monotonic() - begin
@@ -169,7 +170,7 @@ def train(args: argparse.Namespace) -> None:
         rate = args.lr * min(1.0, (step + 1) / 200) * max(0.02, 0.5 * (1 + math.cos(math.pi * progress)))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = training_loss(unet, scheduler, clean.to(device, torch.float32), args.autocast, args.power)
+        loss = training_loss(network, scheduler, clean.to(device, torch.float32), args.autocast, args.power)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -198,12 +199,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="training time; the learning rate falls to its end")
     parser.add_argument("--size", type=int, default=128, help="side of the crops in pixels")
     parser.add_argument("--crops-per-photo", type=int, default=4)
+    parser.add_argument("--scaled", type=float, default=0.0, help="part of the crops that show more of their photo")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--ema", type=float, default=0.999)
     parser.add_argument("--power", type=float, default=1.5, help="draws low noise levels more often; 1: all alike")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--autocast", action="store_true", help="bfloat16 arithmetic")
+    parser.add_argument("--compile", action="store_true", help="torch.compile, a fifth faster on a CPU")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     train(args)

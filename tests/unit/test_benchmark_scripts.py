@@ -28,6 +28,7 @@ from benchmarks import (
     frontier,
     frontier_table,
     kinds,
+    prior,
     reconstructions,
     refiners,
     robustness,
@@ -321,6 +322,31 @@ def test_reconstructions_stand_below_their_photos(files, photos, tmp_path, monke
     picture = read_photo(out)
     assert picture.shape[2:] == (48, 72)
     assert torch.equal(picture[:, :, :24, :24], centre_crop(read_photo(photos[0]), 24))
+
+
+def test_the_prior_is_judged_level_by_level(files, photos, tmp_path, monkeypatch, capsys):
+    found = []
+    for extra in ([], ["--whole"]):
+        out = tmp_path / "prior.json"
+        arguments = ["--model", files / "model", "--images", photos[0].parent, "--size", 16, "--out", out, *extra]
+        monkeypatch.setattr(sys, "argv", ["prior", *(str(value) for value in arguments)])
+        prior.main()
+        found.append(json.loads(out.read_text()))
+        assert "| sigma | 0.1 | 0.2 |" in capsys.readouterr().out
+    assert found[0]["photos"] == len(photos) and [one["whole"] for one in found] == [False, True]
+    assert all(len(values) == len(photos) for one in found for values in one["errors"].values())
+    assert found[0]["errors"] != found[1]["errors"]
+
+
+def test_a_denoiser_that_does_nothing_has_a_relative_error_of_one(files):
+    class Idle:
+        encode = staticmethod(lambda image: image)
+        denoise = staticmethod(lambda x, sigma: x)
+
+    found = prior.relative(prior.errors(Idle(), drawn_batch(3, 64, 64), batch=2))
+    assert list(found.values()) == pytest.approx([1.0] * len(prior.LEVELS), abs=0.01)
+    together = prior.errors(Idle(), drawn_batch(3, 64, 64), batch=3)
+    assert prior.relative(together) == pytest.approx(found)
 
 
 def test_starts_and_sweeps_are_drawn(tmp_path, monkeypatch):
