@@ -40,7 +40,7 @@ WHAT = {
         "python -m training.train_prior --images PHOTOS --autoencoder weights/flowers-128/vae --out runs/first "
         "--prediction epsilon --autocast, 2427 steps; then --init runs/first/unet --prediction v_prediction "
         "--out runs/second, 3230 steps; then --init runs/second/unet --out runs/prior --scaled 0.5 --power 1.2 "
-        "--lr 4e-4 --autocast --compile --minutes 88, STEPS steps",
+        "--lr 4e-4 --autocast --compile --minutes 88, 5590 steps",
     ),
     "scheduler": ("noise schedule of the diffusion model (the LDM schedule, 1000 levels)", "as unet"),
     "severity": (
