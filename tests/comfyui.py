@@ -87,9 +87,6 @@ class ComfyServer:
 
     Args:
         main: what is run, with ComfyUI's arguments after its own.
-
-    Attributes:
-        started_in: seconds from its start until it answered.
     """
 
     def __init__(self, folder: Path, pack_name: str = PACK_NAME, main: Sequence[str] = ("main.py",)):
@@ -123,7 +120,6 @@ class ComfyServer:
         while True:
             try:
                 self.get("/system_stats")
-                self.started_in = time.monotonic() - begin
                 return self
             except (urllib.error.URLError, OSError):
                 ended = self.process.poll() is not None
