@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from .errors import AdaptDiffuseError
-from .images import centre_crop, read_photo, to_pil
+from .images import centre_crop, read_photo, smaller, to_pil
 
 
 class PhotoCrops:
@@ -67,8 +67,9 @@ class PhotoCrops:
             top = int(rng.integers(photo.shape[1] - side + 1))
             left = int(rng.integers(photo.shape[2] - side + 1))
             crop = photo[:, top : top + side, left : left + side]
-            crops.append(_reduce(crop.flip(2) if rng.random() < 0.5 else crop, self.size))
-        return torch.stack(crops).float() / 255
+            crop = crop.flip(2) if rng.random() < 0.5 else crop
+            crops.append(smaller(crop[None].float() / 255, self.size))
+        return torch.cat(crops)
 
     def centres(self) -> Tensor:
         """The centre crop of every photo: (n, 3, size, size) on [0, 1]."""
@@ -80,13 +81,6 @@ def held_out(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     validation = list(paths[::20])
     chosen = set(validation)
     return [path for path in paths if path not in chosen] or validation, validation
-
-
-def _reduce(crop: Tensor, size: int) -> Tensor:
-    """A square of 8 bit (3, side, side) at a smaller size; as it is where it has that size."""
-    if crop.shape[-1] == size:
-        return crop
-    return torch.nn.functional.interpolate(crop[None], (size, size), mode="bicubic", antialias=True)[0]
 
 
 def _read(path: Path, size: int, max_side: int) -> Tensor:

@@ -4,7 +4,7 @@
     python -m benchmarks.prior --images CLEAN --model OTHER --out other.json
 
 The root of the mean squared error of ``denoise(z0 + sigma eps, sigma)``, in the model's latent scale, over sigma: 1 is
-noise as it was. ``--whole`` shows it whole photos, made smaller, in the place of their middles.
+noise as it was. ``--whole`` shows whole photos, made smaller, in the place of their middles.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from adapt_diffuse.photo_crops import PhotoCrops
 from adapt_diffuse.prior import LatentPrior
 from adapt_diffuse.restore import generators_for
 from benchmarks.inputs import load_photos, load_prior, parser_of
+from benchmarks.table import table
 
 LEVELS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)
 
@@ -49,12 +50,6 @@ def relative(found: dict[str, list[float]]) -> dict[str, float]:
     return {level: (sum(values) / len(values)) ** 0.5 / float(level) for level, values in found.items()}
 
 
-def table(row: dict[str, float]) -> str:
-    """A row in Markdown under its head."""
-    head = f"| sigma | {' | '.join(row)} |\n| --- |{' --- |' * len(row)}"
-    return f"{head}\n| RMSE / sigma | {' | '.join(f'{value:.3f}' for value in row.values())} |"
-
-
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--whole", action="store_true", help="whole photos, their shorter side made --size long")
@@ -66,7 +61,8 @@ def main() -> None:
         truth = load_photos(args)
     found = errors(load_prior(args), truth, args.batch)
     write_text(args.out, json.dumps({"photos": len(truth), "whole": args.whole, "errors": found}))
-    print(table(relative(found)))
+    row = relative(found)
+    print(table(["sigma", *row], [["RMSE / sigma", *(f"{value:.3f}" for value in row.values())]]))
 
 
 if __name__ == "__main__":

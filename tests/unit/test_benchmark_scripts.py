@@ -338,7 +338,7 @@ def test_the_prior_is_judged_level_by_level(files, photos, tmp_path, monkeypatch
     assert found[0]["errors"] != found[1]["errors"]
 
 
-def test_a_denoiser_that_does_nothing_has_a_relative_error_of_one(files):
+def test_a_denoiser_that_does_nothing_has_a_relative_error_of_one():
     class Idle:
         encode = staticmethod(lambda image: image)
         denoise = staticmethod(lambda x, sigma: x)
