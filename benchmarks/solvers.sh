@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The paper's solvers, each from both starts:   benchmarks/solvers.sh TEST_FOLDER OUT_FOLDER [PHOTOS]
-# Step sizes are the tool's, tuned on training photos (tune.sh), but for the strong blur, which has better ones of its own.
-# A task is finished when its file is there: run again to go on.
+# Step sizes are the tool's, but where training photos (tune.sh) have better ones for the task.
+# A row is finished when its file is there: run again to go on.
 set -euo pipefail
 test=$1 out=$2 photos=${3:-4}
+mkdir -p "$out"
 measure() { # TASK NAME METHODS [OPTION...]
     local file=$out/$1-$2.json
     [ -e "$file" ] && return
@@ -12,6 +13,7 @@ measure() { # TASK NAME METHODS [OPTION...]
 }
 for task in gaussian-blur-varying gaussian-blur-fixed random-inpainting nonlinear-blur; do
     adaptive=() noise=() psld=psld,
+    [ "$task" = gaussian-blur-varying ] && adaptive=(--eta 10)
     [ "$task" = gaussian-blur-fixed ] && adaptive=(--eta 8) noise=(--eta 1.5)
     [ "$task" = nonlinear-blur ] && psld= # wants linear damage
     measure "$task" solvers-ae damaged,ceiling,ae,flash-ldps,flash-resample,resample

@@ -9,7 +9,7 @@ mkdir -p "$out"
     python -m training.train_autoencoder --images "$photos" --out "$out/vae" --minutes "${VAE_MINUTES:-20}"
 [ -e "$out/tiny/config.json" ] ||
     python -m training.train_autoencoder --images "$photos" --like "$out/vae" --out "$out/tiny" --minutes "${TINY_MINUTES:-12}"
-python -m training.train_prior --images "$photos" --autoencoder "$out/vae" --out "$out/prior" --autocast --compile \
+python -m training.train_prior --images "$photos" --autoencoder "$out/vae" --out "$out/prior" --autocast \
     --scaled 0.5 --minutes "${PRIOR_MINUTES:-180}" --batch "${BATCH:-16}" --lr "${LR:-3e-4}"
 python -m training.export --vae "$out/vae" --tiny "$out/tiny" --prior "$out/prior"
 
