@@ -21,13 +21,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderDC, DDPMScheduler, UNet2DModel
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.images import find_photos
 from adapt_diffuse.photo_crops import PhotoCrops
 
+CROPS = ("images", "autoencoder", "size", "crops_per_photo", "scaled", "seed")  # options that the crops depend on
 SCHEDULE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.0015,
@@ -87,10 +89,17 @@ def new_model(args: argparse.Namespace, batch: Tensor) -> UNet2DModel:
 
 @torch.no_grad()
 def encode_crops(args: argparse.Namespace, device: str) -> Tensor:
-    """Latents (N, C, h, w), float16, in the model's scale: ``--crops-per-photo`` random crops of every photo."""
+    """Latents (N, C, h, w), float16, in the model's scale: ``--crops-per-photo`` random crops of every photo.
+
+    They are kept beside the model, and encoded anew where another command asked for them.
+    """
     kept = args.out / "latents.safetensors"
+    made_with = {name: str(getattr(args, name)) for name in CROPS}
     if kept.exists():
-        return load_file(kept)["latents"]
+        with safe_open(kept, "pt") as file:
+            if file.metadata() == made_with:
+                return file.get_tensor("latents")
+        print("other crops than those of the latents that are kept: encoding anew", flush=True)
     autoencoder = AutoencoderDC.from_pretrained(args.autoencoder).eval()
     autoencoder.to(device, memory_format=torch.channels_last)
     photos = PhotoCrops(find_photos(args.images), args.size)
@@ -100,7 +109,7 @@ def encode_crops(args: argparse.Namespace, device: str) -> Tensor:
         crops = photos.random(16, rng, args.scaled).to(device) * 2 - 1
         latents.append((autoencoder.encode(crops).latent * autoencoder.config.scaling_factor).half().cpu())
     encoded = torch.cat(latents).contiguous()
-    save_file({"latents": encoded}, kept)
+    save_file({"latents": encoded}, kept, made_with)
     return encoded
 
 

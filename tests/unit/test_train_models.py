@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from tests.models import draw_photos, drawn_batch
@@ -46,6 +47,22 @@ def test_a_model_of_latents_is_one_with_its_autoencoder(photos, autoencoder, tmp
     assert (prior.space.channels, prior.space.factor) == (4, 4)
     x = torch.randn(1, 4, SIZE // 4, SIZE // 4, generator=torch.Generator().manual_seed(0))
     assert prior.denoise(x, prior.sigmas[300]).isfinite().all()
+
+
+def test_latents_are_kept_for_the_same_crops_alone(photos, autoencoder, tmp_path):
+    arguments = ("--autoencoder", autoencoder, "--minutes", 0.001)
+    kept = tmp_path / "latents.safetensors"
+    train_a_prior(photos, tmp_path, *arguments)
+    first = load_file(kept)["latents"]
+    assert len(first) >= 3 * 2
+    written = kept.stat().st_mtime_ns
+    train_a_prior(photos, tmp_path, *arguments)
+    assert kept.stat().st_mtime_ns == written
+    train_a_prior(photos, tmp_path, *arguments, "--scaled", 0.5)
+    scaled = load_file(kept)["latents"]
+    assert scaled.shape == first.shape and not scaled.equal(first)
+    train_a_prior(photos, tmp_path, *arguments, "--scaled", 0.5, "--crops-per-photo", 6)
+    assert len(load_file(kept)["latents"]) >= 3 * 6
 
 
 def test_a_model_of_pixels_needs_no_autoencoder_and_learns(photos, tmp_path):
