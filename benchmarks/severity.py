@@ -75,12 +75,23 @@ def report(found: dict[str, Tensor]) -> dict[str, Any]:
         "over_all": {name: over_all(found[a], found[b]) for name, (a, b) in pairs.items()},
         "within_a_photo": {name: within(found[a], found[b]) for name, (a, b) in pairs.items()},
         "calibration": [{"predicted": b.predicted, "true": b.true, "ratio": b.ratio} for b in table],
+        "calibration_by_level": by_level(found),
         "expected_calibration_error": expected_calibration_error(table),
         "neighbour_correlation_of_channels": [
             neighbour_correlation(one) for one in found["standardised"].movedim(1, 0)
         ],
         "kolmogorov_smirnov_of_channels": [kolmogorov_smirnov(np.asarray(values)) for values in channels],
     }
+
+
+def by_level(found: dict[str, Tensor]) -> list[dict[str, float]]:
+    """Predicted over true error in deciles of the level of damage, which the encoder is not told."""
+    level, sigma_hat, true_error = (found[name].flatten() for name in ("level", "sigma_hat", "true_error"))
+    rows = []
+    for part in level.argsort().tensor_split(10):
+        (whole,) = calibration_table(sigma_hat[part].numpy(), true_error[part].numpy(), bins=1)
+        rows.append({"level": float(level[part].mean()), "ratio": whole.ratio})
+    return rows
 
 
 def neighbour_correlation(errors: Tensor) -> float:

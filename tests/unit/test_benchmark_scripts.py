@@ -228,6 +228,15 @@ def test_white_errors_have_no_correlation_with_their_neighbours_and_smooth_ones_
     assert severity.neighbour_correlation(smooth) == pytest.approx(0.5, abs=0.02)
 
 
+def test_the_ratio_by_level_shows_where_the_severity_is_too_small():
+    level = torch.arange(40.0, dtype=torch.float64).reshape(2, 20)
+    true = torch.where(level < 36, 0.5, 1.0)
+    found = {"level": level, "true_error": true, "sigma_hat": torch.full_like(true, 0.5)}
+    rows = severity.by_level(found)
+    assert [row["level"] for row in rows] == [1.5 + 4 * place for place in range(10)]
+    assert [row["ratio"] for row in rows] == pytest.approx([1.0] * 9 + [0.5])
+
+
 def test_correlations_within_a_photo_ignore_what_differs_between_photos():
     level = torch.tensor([[1.0, 2.0, 3.0], [2.0, 3.0, 1.0], [3.0, 1.0, 2.0], [4.0, 4.0, 4.0]], dtype=torch.float64)
     shifted = level + torch.tensor([0.0, 50.0, -50.0])
