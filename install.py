@@ -10,7 +10,7 @@ import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PYTHON, TORCH, COMFYUI, DIFFUSERS, PILLOW = (3, 10), (2, 6), (0, 25, 0), (0, 32), (10, 1)
+PYTHON, TORCH, COMFYUI, DIFFUSERS, PILLOW, KORNIA = (3, 10), (2, 6), (0, 25, 0), (0, 32), (10, 1), (0, 7, 3)
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -71,6 +71,7 @@ def problems(folder: Path) -> list[str]:
     alone = " -s" if Path(sys.executable).parent.name == "python_embeded" else ""
     advice = f'run "{sys.executable}"{alone} -m pip install -r "{folder / "requirements.txt"}"'
     found += check_package("diffusers", DIFFUSERS, advice) or check_diffusers(advice)
+    found += check_package("kornia", KORNIA, advice)  # older ones have no JPEG of any size
     found += check_package("pillow", PILLOW, "update ComfyUI's own requirements.")
     for module in ("safetensors", "numpy", "einops"):
         if importlib.util.find_spec(module) is None:

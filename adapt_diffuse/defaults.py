@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .degradation import Degradation, LinearDegradation, Noise, loses_pixels, steps_of
+from .degradation.base import require_linear
 from .errors import AdaptDiffuseError
 from .guidance import Through
 from .solvers import SOLVERS, Solver
@@ -19,6 +20,7 @@ LEVELS = {"resample": 500}
 PER_OCTAVE = 2.0
 BENT_PER_OCTAVE = 3.0  # where damage is not linear, and a fit goes less far
 NOISE_CORRECTION = 0.5
+LINEAR_ONLY = ("psld", "latino")
 BENT = 5  # iterations of DiffPIR where damage is not linear, and a line search goes less far
 
 
@@ -101,11 +103,13 @@ def make_solver(
             restores as well at about half the cost, and works with every model. "denoiser" is the published form.
 
     Raises:
-        AdaptDiffuseError: an unknown solver, or a number that it does not have.
+        AdaptDiffuseError: an unknown solver, a number that it does not have, or damage that it cannot undo.
     """
     if name not in SOLVER_NAMES:
         raise AdaptDiffuseError(f"Unknown solver '{name}'; there are {', '.join(SOLVER_NAMES)}.")
     kind = default_solver(degradation) if name == "default" else name
+    if kind in LINEAR_ONLY:
+        require_linear(degradation, kind.upper())  # now, not after the first step
     solver: Any = SOLVERS[kind]()
     numbers: dict[str, Any] = {"through": through} if "through" in fields_of(solver) else {}
     if kind == "diffpir" and not isinstance(degradation, LinearDegradation):

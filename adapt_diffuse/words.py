@@ -110,8 +110,15 @@ def describe_batch(
     residual: Tensor,
     unsaid: Sequence[float],
     seconds: float,
+    estimated: bool = False,
 ) -> str:
-    """A line on each photo of a batch, and the seconds of all of them; ``residual`` and ``unsaid`` as in ``doubt``."""
+    """A line on each photo of a batch, and the seconds of all of them.
+
+    Args:
+        residual, unsaid: as in ``doubt``.
+        estimated: as in ``describe_restoration``.
+    """
+    residual = residual.clamp_min(1) if estimated else residual
     word, names = damage_word(degradation), [f"photo {number}" for number in range(1, len(sigma_hat) + 1)]
     if len(names) == 1:
         one = describe_photo(float(sigma_hat[0]), int(steps[0]), levels, word)

@@ -19,14 +19,13 @@ from typing import Any
 from adapt_diffuse.benchmark import TASKS, MethodSettings, damage, run_method
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import describe
-from adapt_diffuse.defaults import kind_of, start_settings
+from adapt_diffuse.defaults import LINEAR_ONLY, kind_of, start_settings
 from adapt_diffuse.degradation import Degradation
 from adapt_diffuse.start import StartSettings
 from benchmarks.cost import denoiser_forwards
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 
 NONLINEAR = "nonlinear-blur"
-LINEAR_ONLY = ("psld", "latino")
 REFERENCE = "flash-ldps 0"
 
 

@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..adapt_diffuse import finish
 from ..adapt_diffuse.errors import AdaptDiffuseError
-from ..adapt_diffuse.hosts.comfy import MAX_PADDING
+from ..adapt_diffuse.hosts.comfy import MAX_PADDING, cropping_told
 from ..adapt_diffuse.hosts.comfy_detail import detail_put_back
 from ..adapt_diffuse.measurement import Measurement
 from ..adapt_diffuse.metrics import psnr, ssim
@@ -34,8 +34,8 @@ class DecodeRestoration(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The damaged photo: for its size, where the latent does not know it (as after VAE Encode), "
-                    "for its detail, and for the two switches.",
+                    tooltip="The damaged photo: for its detail, for the two switches, and for its size, where a node "
+                    "on the way has lost it. VAE Encode crops, so that only the rest of the photo comes back.",
                 ),
                 DegradationIO.Input(
                     "degradation",
@@ -128,10 +128,13 @@ def restored_size(
     height, width = image.shape[1:3]
     if degradation is not None:
         height, width = degradation.image_size(height, width)
-    if height > decoded.shape[1] or width > decoded.shape[2]:
+    extra = (decoded.shape[1] - height, decoded.shape[2] - width)
+    if min(extra) < 0:
+        stands_for = f"{decoded.shape[2]} x {decoded.shape[1]}"
+        factor = decoded.shape[1] // samples_of(latent).shape[2]
+        advice = cropping_told(extra, factor, stands_for) or "connect the photo that was encoded."
         raise AdaptDiffuseError(
-            f"The photo is {width} x {height} but the latent decodes to only {decoded.shape[2]} x "
-            f"{decoded.shape[1]}: connect the photo that was encoded."
+            f"The photo is {width} x {height} but the latent decodes to only {stands_for}: {advice}"
         )
     return height, width
 

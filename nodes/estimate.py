@@ -12,7 +12,7 @@ from comfy_api.latest import io, ui
 from ..adapt_diffuse.estimate import Damage, Estimate, cautious, describe_estimate, estimate_damage, load_estimator
 from ..adapt_diffuse.estimate.damage import NO_JPEG
 from ..adapt_diffuse.hosts.comfy_progress import photo_by_photo
-from .wires import CATEGORY, DegradationIO, photo_of
+from .wires import CATEGORY, DegradationIO, marked_careful, photo_of
 
 
 class EstimateDegradation(io.ComfyNode):
@@ -80,7 +80,7 @@ class EstimateDegradation(io.ComfyNode):
             lines = [describe_estimate(estimate, index) for index in range(len(estimate))]
             numbered = [f"photo {number}: {line}" for number, line in enumerate(lines, 1)]
             report = "\n".join(numbered if len(lines) > 1 else lines)
-            careful = Damage.joined(damages).degradation()
+            careful = marked_careful(Damage.joined(damages).degradation())
             return io.NodeOutput(careful, report, estimate.degradation(), ui=ui.PreviewText(report))
 
 

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..adapt_diffuse.hosts.comfy_inversion import invert
 from ..adapt_diffuse.start import StartSettings
 from .start import (
+    check_unmasked,
     levels_input,
     noise_correction_input,
     per_octave_input,
@@ -90,7 +91,8 @@ class InvertToStart(io.ComfyNode):
     ) -> io.NodeOutput:
         sampling = model.get_model_object("model_sampling")
         settings = StartSettings(noise_correction, "matched", rounding, steps, levels, per_octave=per_octave)  # type: ignore[arg-type]
-        schedules = schedules_of(sampling, severity, settings)
+        check_unmasked(severity)
+        schedules = schedules_of(model, severity, settings)
         runs = runs_of(schedules)
         schedules = schedules[: len(runs)]
         parts = [severity.latent if run is None else severity.latent[run] for run in runs]

@@ -39,6 +39,7 @@ from .wires import (
     SeverityEncoderIO,
     SeverityIO,
     image_of,
+    is_careful,
     photo_of,
     restorable_photo,
 )
@@ -76,8 +77,10 @@ class RestorePhoto(io.ComfyNode):
                     default="default",
                     tooltip="default chooses by the damage: latino for blur and downscaling, diffpir for "
                     "everything else; both take a handful of steps. ldps, gml-dps and psld take many small ones; "
-                    "resample follows the photo closely, and is slow. All work with every model, quantised and "
-                    "offloaded ones too; latino and psld are not for JPEG, camera blur and fading.",
+                    "resample follows the photo closely, and is slow. mpgd is the cheapest, dcdp fits the photo "
+                    "closest; flow-dps and latent-daps draw new noise all the way: another picture for every seed. "
+                    "All work with every model, quantised and offloaded ones too; latino and psld are not for JPEG, "
+                    "camera blur and fading.",
                 ),
                 io.Float.Input(
                     "fidelity",
@@ -198,8 +201,8 @@ class RestorePhoto(io.ComfyNode):
         residual = measurement.residual_ratio(photo_of(plain).to(measurement.y))
         restored = finished(plain, measurement, match_colours, known_pixels, detail)
         seconds = time.monotonic() - begin
-        levels, unsaid = sampled.levels, unsaid_noises(measurement, video)
-        lines = describe_batch(severity.sigma_hat, sampled.steps, levels, degradation, residual, unsaid, seconds)
+        told_of = (sampled.levels, degradation, residual, unsaid_noises(measurement, video))
+        lines = describe_batch(severity.sigma_hat, sampled.steps, *told_of, seconds, is_careful(degradation))
         report = lines + told
         raw = model.get_model_object("latent_format").process_out(severity.z_hat)
         found = HostSeverity(raw, severity.sigma_hat, severity.photo_size)

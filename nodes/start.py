@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..adapt_diffuse.degradation import randn
 from ..adapt_diffuse.errors import AdaptDiffuseError
+from ..adapt_diffuse.hosts.comfy_encoder import check_channels
 from ..adapt_diffuse.hosts.comfy_levels import model_levels, to_host
 from ..adapt_diffuse.prior import over_image
 from ..adapt_diffuse.restore import generators_for
@@ -79,9 +80,23 @@ def per_octave_input() -> Any:
     )
 
 
-def schedules_of(sampling: Any, severity: HostSeverity, settings: StartSettings) -> list[Tensor]:
-    """The falling noise-to-signal schedule of every photo."""
-    return flash_schedules(severity.sigma_hat, model_levels(sampling), settings)[1]
+def schedules_of(model: Any, severity: HostSeverity, settings: StartSettings) -> list[Tensor]:
+    """The falling noise-to-signal schedule of every photo.
+
+    Raises:
+        AdaptDiffuseError: an estimate that is none of this model's latents.
+    """
+    check_channels(severity.latent, model)
+    return flash_schedules(severity.sigma_hat, model_levels(model.get_model_object("model_sampling")), settings)[1]
+
+
+def check_unmasked(severity: HostSeverity) -> None:
+    """Raise AdaptDiffuseError for a noise mask beside a latent with noise in it: the host keeps that, noise and all."""
+    if severity.noise_mask is not None:
+        raise AdaptDiffuseError(
+            "Set Latent Noise Mask keeps the latent as it is, and this start has noise in it: take Start Time in "
+            "matched mode, or leave the mask out."
+        )
 
 
 def runs_of(schedules: list[Tensor]) -> list[list[int] | None]:
@@ -174,7 +189,7 @@ class StartTime(io.ComfyNode):
     ) -> io.NodeOutput:
         sampling = model.get_model_object("model_sampling")
         settings = StartSettings(noise_correction, mode, rounding, steps, levels, per_octave=per_octave)  # type: ignore[arg-type]
-        schedules = schedules_of(sampling, severity, settings)
+        schedules = schedules_of(model, severity, settings)
         starts = torch.stack([schedule[0] for schedule in schedules])
         samples = start_samples(model, severity, starts, noise_correction, mode, seed)
         runs = runs_of(schedules)
@@ -191,10 +206,12 @@ def start_samples(
     ``c sigma_hat^2``, in published mode ``(1 + sigma^2) c sigma_hat^2``: what is missing is added here.
 
     Raises:
-        AdaptDiffuseError: less noise than the host adds, or a published start that does not exist.
+        AdaptDiffuseError: less noise than the host adds, a published start that does not exist, or a noise mask.
     """
     if mode == "matched":
         return severity.latent
+    if mode == "published" or noise_correction > 1:
+        check_unmasked(severity)
     if noise_correction < 1:
         raise AdaptDiffuseError(f"The {mode} mode needs a noise_correction of 1 or more; matched mode takes less, too.")
     error = severity.sigma_hat.double()

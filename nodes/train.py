@@ -214,7 +214,9 @@ def training_inputs() -> list[io.Input]:
             default=0,
             min=0,
             max=2**32 - 1,
-            tooltip="Of crops, damage and first weights. The same seed learns the same.",
+            control_after_generate=io.ControlAfterGenerate.fixed,  # another seed would be another training
+            tooltip="Of crops, damage and first weights. The same seed learns the same; a training that goes on needs "
+            "the seed that it began with.",
         ),
         io.String.Input(
             "file_name",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_memory import check_size, image_device
+from ..adapt_diffuse.hosts.comfy_vae import TIMELESS
 
 CATEGORY = "restoration/adapt & diffuse"
 PHOTO_SIZE = "adapt_diffuse_photo_size"  # (height, width) in a LATENT: what is photo and what is padding
@@ -36,6 +37,16 @@ class PhotoIndex(int):
 
     def __add__(self, other: int) -> PhotoIndex:
         return PhotoIndex(int(self) + other, self.photo)
+
+
+def marked_careful(degradation: Any) -> Any:
+    """An estimated degradation whose noise allows for the estimate's error: no report asks to lower it."""
+    degradation.careful = True
+    return degradation
+
+
+def is_careful(degradation: Any) -> bool:
+    return getattr(degradation, "careful", False)
 
 
 @dataclass(frozen=True)
@@ -151,6 +162,8 @@ def made_of(latent: dict[str, Any], count: int) -> list[int] | None:
     indices, length = latent.get("batch_index"), len(samples_of(latent))
     alike = False
     if indices is not None:
+        if PHOTOS not in latent and length == count and 1 < len(set(indices)) < length:
+            return None  # batches of others, joined: each counts from 0
         photos = [getattr(index, "photo", int(index)) for index in indices]
         alike = length > 1 and len({*zip(indices, photos, strict=True)}) == 1 and not same(latent["samples"])
         if not alike:
@@ -180,6 +193,8 @@ def samples_of(latent: dict[str, Any]) -> Tensor:
         AdaptDiffuseError: latents of videos or an empty batch.
     """
     samples = latent["samples"]
+    if not getattr(samples, "is_nested", False) and samples.ndim == 5:
+        raise AdaptDiffuseError(f"The latent has a time axis. {TIMELESS}")
     if getattr(samples, "is_nested", False) or samples.ndim != 4 or 0 in samples.shape:
         raise AdaptDiffuseError("The latent is empty or not one of single images: encode a photo.")
     return samples

@@ -80,9 +80,11 @@ def changed(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
 
 
 def changed_input(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
-    for key in ("type", "default", "control_after_generate", "forceInput", "socketless"):
+    for key in ("type", "default", "forceInput", "socketless"):
         if old.get(key) != new.get(key):
             yield f"{key} of {old['name']} was {old.get(key)!r} and now is {new.get(key)!r}"
+    if has_control(old) != has_control(new):
+        yield f"{old['name']} {'lost its' if has_control(old) else 'got a'} control_after_generate, which is a widget"
     if new["optional"] < old["optional"]:
         yield f"{old['name']} was optional"
     if new.get("min", old.get("min")) != old.get("min") and new["min"] > old["min"]:
@@ -91,6 +93,11 @@ def changed_input(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
         yield f"{old['name']} went up to {old['max']} and now ends at {new['max']}"
     if lost := [option for option in old.get("options", []) if option not in new.get("options", [])]:
         yield f"{old['name']} no longer offers {', '.join(lost)}"
+
+
+def has_control(entry: dict[str, Any]) -> bool:
+    """Whether the web page shows a widget under this one, whose value a workflow stores; it gives seeds one unasked."""
+    return bool(entry.get("control_after_generate", entry["name"] in ("seed", "noise_seed")))
 
 
 def unreplaced(name: str, old: dict[str, Any], now: Nodes, given: list[dict[str, Any]] | None) -> Iterator[str]:

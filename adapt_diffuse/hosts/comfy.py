@@ -263,18 +263,25 @@ def check_sizes(x: Tensor, measurement: Measurement, vae: Any) -> None:
     extra = (x.shape[2] * factor - height, x.shape[3] * factor - width)
     if min(extra) < 0 or max(extra) >= MAX_PADDING * factor:
         stands_for = f"{x.shape[3] * factor} x {x.shape[2] * factor}"
-        cut = -factor < min(extra) < 0 and max(extra) <= 0  # what VAE Encode does to a photo off its grid
-        advice = (
+        advice = cropping_told(extra, factor, stands_for) or (
             "make both from the same photo, and connect a degradation that changes the size to Encode Severity, too."
         )
-        if cut:
-            advice = (
-                f"crop the photo to {stands_for} before everything else, as VAE Encode does, or take Encode Severity, "
-                "which pads."
-            )
         raise AdaptDiffuseError(
             f"The latent stands for {stands_for} pixels but the solver's image has {width} x {height}: {advice}"
         )
+
+
+def cropping_told(extra: tuple[int, int], factor: int, stands_for: str) -> str:
+    """What to do about VAE Encode, which cuts a photo off the VAE's grid; empty where it is not that.
+
+    Args:
+        extra: pixels that the latent stands for, less those of the photo.
+        factor: of the VAE.
+    """
+    if not (-factor < min(extra) < 0 and max(extra) <= 0):
+        return ""
+    advice = "before everything else, as VAE Encode does, or take Encode Severity, which pads."
+    return f"crop the photo to {stands_for} {advice}"
 
 
 def host_codec(vae: Any) -> Calls:

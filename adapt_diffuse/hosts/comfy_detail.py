@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..detail import with_detail
 from ..measurement import Measurement
+from .comfy_copy import fresh
 from .comfy_memory import HostMachine
 
 FAST = ("cuda",)  # the devices that are known to have every operation of it
@@ -46,7 +47,8 @@ def detail_put_back(image: Tensor, measurement: Measurement, strength: float) ->
 def detail_of_one(image: Tensor, measurement: Measurement, strength: float, machine: HostMachine) -> Tensor:
     """``with_detail`` of one photo on the machine's device, or where the photo is when that does not hold the work."""
     try:
-        there = Measurement(measurement.y.to(machine.device), measurement.degradation)
+        # a copy: an operator keeps what it has moved to a device, and the wire's own would hold it there for ever
+        there = Measurement(measurement.y.to(machine.device), fresh(measurement.degradation))
         return with_detail(image.to(machine.device), there, strength).to(image.device)
     except Exception as error:
         if not machine.ran_out(error):

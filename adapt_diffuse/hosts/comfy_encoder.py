@@ -104,14 +104,19 @@ def host_latent_space(vae: Any, model: Any | None = None) -> LatentSpace:
     if model is None:
         scale, shift = own_scale_and_shift(vae)
     else:
-        latent_format = model.get_model_object("latent_format")
-        if raw.shape[1] != latent_format.latent_channels:
-            raise AdaptDiffuseError(
-                f"The VAE makes latents of {raw.shape[1]} channels, but the model has "
-                f"{latent_format.latent_channels}: connect the VAE that belongs to the model."
-            )
-        scale, shift = scale_and_shift(latent_format, raw)
+        check_channels(raw, model)
+        scale, shift = scale_and_shift(model.get_model_object("latent_format"), raw)
     return LatentSpace.measure(lambda image: raw, scale, shift, PATTERN_SIZE // raw.shape[2])
+
+
+def check_channels(raw: Tensor, model: Any) -> None:
+    """Raise AdaptDiffuseError where ``raw``, which a VAE has made, has not the channels of the model's latents."""
+    channels = model.get_model_object("latent_format").latent_channels
+    if raw.shape[1] != channels:
+        raise AdaptDiffuseError(
+            f"The VAE makes latents of {raw.shape[1]} channels, but the model has {channels}: connect the VAE that "
+            "belongs to the model."
+        )
 
 
 def in_scale_of(model: Any, space: LatentSpace) -> bool:

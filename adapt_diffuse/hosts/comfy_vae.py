@@ -17,6 +17,11 @@ from .comfy_copy import fresh, plain_copy
 from .comfy_memory import HostMachine
 from .comfy_refusals import STORED
 
+TIMELESS = (
+    "Models of videos, and those that share their VAE (Wan, Qwen-Image), do not work here: take SD 1.x, SDXL, SD 3 or "
+    "Flux.1."
+)
+
 
 class VaeCopy:
     """A frozen float32 copy of a VAE's network, between latents in the model's scale and images on [0, 1].
@@ -36,6 +41,8 @@ class VaeCopy:
     """
 
     def __init__(self, vae: Any, latent_format: Any, tile: int = 0):
+        if getattr(vae, "latent_dim", 2) == 3:
+            raise AdaptDiffuseError(f"The VAE's latents have a time axis. {TIMELESS}")
         if getattr(vae, "first_stage_model", None) is None or getattr(vae, "latent_dim", 2) != 2:
             raise AdaptDiffuseError("This VAE is not one for single images: connect the VAE that belongs to the model.")
         into, out_of = straight_line(vae.process_input), straight_line(vae.process_output)

@@ -91,9 +91,12 @@ def picked() -> dict[str, Any]:
             "stock repeated": repeat(plain, 2)[0],
             "stock picked": some(plain, 1, 1)[0],
         }
+        others = {"samples": plain["samples"][:2] + 1}
+        two_pairs = LatentBatch.execute(others, {"samples": others["samples"] + 1}).result[0]
         found = {name: photos(latent, 3) for name, latent in latents.items()}
         hidden = refusal(photos, seeds(some(whole, 1, 2)[0], "fixed"), 3)
         refused = {"refused": refusal(photos, alone[2], 2), "hidden": hidden}
+        found["stock, two batches joined"] = photos(two_pairs, 4)
         return {**found, "one photo": photos(repeat(alone[2], 2)[0], 1), **refused}
 
 

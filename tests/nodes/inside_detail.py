@@ -43,14 +43,14 @@ def cancelled() -> dict[str, Any]:
 
 def run(degradation: Any, refused: int = 0, fast: tuple[str, ...] = ("cpu",)) -> dict[str, Any]:
     """What is asked of the GPU, whose memory runs out in the first ``refused`` calls."""
-    calls: list[str] = []
+    calls: list[Any] = []
     freed: list[tuple[int, str]] = []
 
-    def counted(image: torch.Tensor, *others: Any) -> torch.Tensor:
-        calls.append("")
+    def counted(image: torch.Tensor, measurement: Measurement, *others: Any) -> torch.Tensor:
+        calls.append(measurement.degradation)
         if len(calls) <= refused:
             raise RuntimeError("cuFFT: out of memory")
-        return with_detail(image, *others)
+        return with_detail(image, measurement, *others)
 
     with (
         torch.inference_mode(),
@@ -63,7 +63,8 @@ def run(degradation: Any, refused: int = 0, fast: tuple[str, ...] = ("cpu",)) ->
         expected = with_detail(photo().flip(3), measurement)
         found = comfy_detail.detail_put_back(photo().flip(3), measurement, 1.0)
     change = distance(expected, photo().flip(3))
-    return {"calls": len(calls), "freed": freed, "off": distance(found, expected), "change": change}
+    copied = calls[0] is not degradation
+    return {"calls": len(calls), "copied": copied, "freed": freed, "off": distance(found, expected), "change": change}
 
 
 REPORTS: dict[str, Callable[[], Any]] = {

@@ -84,7 +84,8 @@ def estimated() -> dict[str, Any]:
             for made, expected in pairs
         )
 
-    return {**report(off), "blurred": int((switched.std + switched.length > 0).sum())}
+    marked = [pack("nodes.wires").is_careful(one) for one in node.execute(image).result[::2]]
+    return {**report(off), "blurred": int((switched.std + switched.length > 0).sum()), "marked": marked}
 
 
 def degraded() -> dict[str, Any]:

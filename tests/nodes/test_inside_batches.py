@@ -47,6 +47,7 @@ def test_every_repeat_of_a_batch_restores_its_own_photo(report: dict[str, Any]) 
         ("stock", None),
         ("stock repeated", [0, 1, 2, 0, 1, 2]),
         ("stock picked", [1]),
+        ("stock, two batches joined", None),
         ("one photo", None),
         ("fixed", [0, 1, 2]),
         ("random", [0, 1, 2]),

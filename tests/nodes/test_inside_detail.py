@@ -36,6 +36,11 @@ def test_the_gpu_does_it_in_memory_that_was_freed_for_it(report: dict[str, Any],
     assert report[name]["freed"] == [[4 * 40 * 3 * PIXELS, "cpu:0"]]
 
 
+def test_the_wires_own_operator_keeps_nothing_on_the_gpu(report: dict[str, Any]) -> None:
+    assert report["there"]["copied"] and report["there, bent"]["copied"]
+    assert not report["slow"]["copied"]
+
+
 def test_a_gpu_that_does_not_hold_it_leaves_it_to_the_cpu(report: dict[str, Any]) -> None:
     assert report["does not fit"]["calls"] == 2
 

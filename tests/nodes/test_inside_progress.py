@@ -34,6 +34,7 @@ def test_photos_one_by_one_give_what_the_batch_gives(report: dict[str, Any]) -> 
     assert report["scratches"]["made"] == 0
     assert report["estimated"]["blurred"] > 0
     assert report["estimated"]["made"] < 1e-6
+    assert report["estimated"]["marked"] == [True, False]  # restore_with, found
     assert report["degraded"]["made"] < 1e-6
     assert report["encoded"]["made"] < 1e-5
     assert report["calibrated"]["made"] < 1e-5

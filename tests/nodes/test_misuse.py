@@ -94,6 +94,45 @@ def published_above_one() -> Graph:
     return graph
 
 
+def cut_photo() -> Graph:
+    """A photo whose sides are no multiples of the VAE's factor, through the host's own encoder."""
+    graph = Graph()
+    model = graph.model()
+    image = graph.photo("odd.png")
+    latent = graph.add("VAEEncode", pixels=image, vae=model[1])[0]
+    graph.show(graph.add("AdaptDiffuseDecodeRestoration", latent=latent, vae=model[1], image=image)[0])
+    return graph
+
+
+def other_latents() -> Graph:
+    graph = Graph()
+    photo = graph.photo("small.png")
+    latent = graph.add("VAEEncode", pixels=photo, vae=graph.model("tiny VQModel")[1])[0]
+    severity = graph.add("AdaptDiffuseSetSeverity", latent=latent, sigma_hat=0.3)[0]
+    graph.show(graph.restore(photo, graph.blur(), graph.model(), severity))
+    return graph
+
+
+def masked_start(**start: Any) -> Graph:
+    """Set Latent Noise Mask before a start that puts noise into the latent; Invert to Start without any ``start``."""
+    graph = Graph()
+    model = graph.model()
+    photo = graph.photo("small.png")
+    latent = graph.add("VAEEncode", pixels=photo, vae=model[1])[0]
+    mask = graph.add("SolidMask", value=1.0, width=32, height=64)[0]
+    kept = graph.add("SetLatentNoiseMask", samples=latent, mask=mask)[0]
+    severity = graph.add("AdaptDiffuseSetSeverity", latent=kept, sigma_hat=0.3)[0]
+    if start:
+        graph.show(graph.restore(photo, graph.blur(), model, severity, **start))
+        return graph
+    begin = graph.add(
+        "AdaptDiffuseInvertToStart", model=model[0], positive=model[2], severity=severity, steps=2,
+        noise_correction=1.0, rounding="continuous",
+    )  # fmt: skip
+    graph.show(graph.add("AdaptDiffuseDecodeRestoration", latent=begin[0], vae=model[1])[0])
+    return graph
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -111,6 +150,11 @@ def published_above_one() -> Graph:
         (lambda: masked("holes.png"), "The mask is 64 x 64 (1 of them) but the photo is 61 x 45"),
         (another_photo, "stands for 64 x 64 pixels but the solver's image has 640 x 427"),
         (too_large_photo, "The photo is 640 x 427 but the latent decodes to only 64 x 64"),
+        (cut_photo, "decodes to only 60 x 44: crop the photo to 60 x 44 before everything else"),
+        (other_latents, "The VAE makes latents of 3 channels, but the model has 4"),
+        (lambda: masked_start(mode="paper", noise_correction=1.2), "this start has noise in it"),
+        (lambda: masked_start(mode="published"), "this start has noise in it"),
+        (masked_start, "this start has noise in it"),
         (measure_other_size, "differ in shape"),
         (keep_blurred, "missing pixels and nothing else"),
     ],

@@ -37,6 +37,16 @@ def test_every_node_and_input_is_in_the_snapshot(today: Nodes) -> None:
     assert unrecorded(read_snapshot(), today) == [], f"new, but not recorded: {SCRIPT}"
 
 
+@pytest.mark.comfyui
+@pytest.mark.slow
+def test_every_seed_says_what_follows_a_run(today: Nodes) -> None:
+    """Where it does not say, the web page draws another seed after each."""
+    inputs = [(name, entry) for name, node in today.items() for entry in node["inputs"] if "seed" in entry["name"]]
+    assert len(inputs) >= 7
+    for name, entry in inputs:
+        assert "control_after_generate" in entry or entry["type"] != "INT", f"{name}, {entry['name']}"
+
+
 def test_every_example_of_this_version_is_kept() -> None:
     kept = {path.name for path in (WORKFLOWS / version()).glob("*.json")}
     assert {path.name for path in EXAMPLES} <= kept, SCRIPT
@@ -119,7 +129,7 @@ def test_appended_and_wider_is_no_break(today: Nodes) -> None:
         (after(default=5), "default of size"),
         (after(min=2), "down to 1"),
         (after(max=8), "up to 9"),
-        (after(control_after_generate=True), "control_after_generate of size"),
+        (after(control_after_generate=True), "size got a control_after_generate"),
         (after(forceInput=True), "forceInput of size"),
         ({"Old": node(PHOTO, SIZE, {**KIND, "options": ["a", "c"]})}, "no longer offers b"),
         ({"Old": node(PHOTO, SIZE, KIND, {"name": "mask", "type": "MASK"})}, "mask is not optional"),

@@ -126,4 +126,5 @@ def test_the_host_keeps_its_own_torch():
     assert [line for line in wanted if line] == [
         f"diffusers>={install.dotted(install.DIFFUSERS)}",
         "transformers>=4.50.3",  # which every host has
+        f"kornia>={install.dotted(install.KORNIA)}",  # so does this, perhaps an older one
     ]

@@ -67,5 +67,5 @@ def test_what_is_installed_is_named_once() -> None:
     (line,) = re.findall(r"^dependencies = \[(.*)\]$", PROJECT, re.M)
     written = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     required = [row.strip() for row in written if row.strip() and not row.startswith("#")]
-    assert [*re.findall(r'"(.+?)"', line), "transformers>=4.50.3"] == required
+    assert [*re.findall(r'"(.+?)"', line), "transformers>=4.50.3", "kornia>=0.7.3"] == required
     assert re.search(r'^version = "\d+\.\d+\.\d+"$', PROJECT, re.M)

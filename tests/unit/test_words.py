@@ -85,7 +85,8 @@ def test_a_batch_is_told_photo_by_photo_and_by_its_kind_of_damage():
         "this photo is mildly blurred (severity 0.24); 41 steps where pure noise takes 1000, 9.0 s"
     )
     residual = torch.tensor([1.3, 0.6])
-    told = describe_batch(sigma_hat, steps, 1000, RandomMissingPixels(0.5), residual, [0.0314, 0.0], 9.04)
+    missing = RandomMissingPixels(0.5)
+    told = describe_batch(sigma_hat, steps, 1000, missing, residual, [0.0314, 0.0], 9.04)
     assert told.splitlines() == [
         "photo 1 is mildly incomplete (severity 0.24); 41 steps where pure noise takes 1000. Its noise looks like "
         "0.031, which is more than its degradation says: set noise_std to that",
@@ -93,6 +94,10 @@ def test_a_batch_is_told_photo_by_photo_and_by_its_kind_of_damage():
         "its degradation says: lower noise_std",
         "9.0 s in all",
     ]
+    estimated = describe_batch(sigma_hat, steps, 1000, missing, residual, [0.0, 0.0], 9.04, estimated=True)
+    assert (
+        estimated.splitlines()[1] == "photo 2 is heavily incomplete (severity 0.61); 1 step where pure noise takes 1000"
+    )
     words = [damage_word(one) for one in (Downscale(2), Jpeg(20), Noise(0.1), chain(GaussianBlur(1.0), Jpeg(20)))]
     assert words == ["coarse", "compressed", "noisy", "damaged"]
 
