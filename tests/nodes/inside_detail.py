@@ -13,15 +13,13 @@ from inside_tools import CountedBlur, distance, pack, photo, tell  # first: it m
 import comfy.model_management
 import torch
 
-from adapt_diffuse.degradation import CameraBlur, GaussianBlur
-from adapt_diffuse.detail import with_detail
-from adapt_diffuse.measurement import Measurement
-
 comfy_detail = pack("adapt_diffuse.hosts.comfy_detail")
+CameraBlur, GaussianBlur = (getattr(pack("adapt_diffuse.degradation"), name) for name in ("CameraBlur", "GaussianBlur"))
+Measurement, with_detail = pack("adapt_diffuse.measurement").Measurement, pack("adapt_diffuse.detail").with_detail
 GPU = torch.device("cpu:0")  # for torch the CPU, for those who compare, another device
 
 
-def measured(degradation: Any) -> Measurement:
+def measured(degradation: Any) -> Any:
     noise = 0.02 * torch.randn(photo().shape, generator=torch.Generator().manual_seed(0))
     return Measurement.of(degradation(photo()) + noise, degradation)
 
@@ -46,7 +44,7 @@ def run(degradation: Any, refused: int = 0, fast: tuple[str, ...] = ("cpu",)) ->
     calls: list[Any] = []
     freed: list[tuple[int, str]] = []
 
-    def counted(image: torch.Tensor, measurement: Measurement, *others: Any) -> torch.Tensor:
+    def counted(image: torch.Tensor, measurement: Any, *others: Any) -> torch.Tensor:
         calls.append(measurement.degradation)
         if len(calls) <= refused:
             raise RuntimeError("cuFFT: out of memory")
