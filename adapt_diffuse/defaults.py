@@ -41,11 +41,11 @@ class Tuned:
 
 # benchmarks/README.md has the command and the figures behind each number; solvers that are not named need none
 TUNED: dict[tuple[str, str], Tuned] = {
-    ("ldps", "blur"): Tuned(from_noise=4.0, flash=6.0),
+    ("ldps", "blur"): Tuned(from_noise=2.0, flash=6.0),
     ("ldps", "missing"): Tuned(from_noise=8.0, flash=8.0),
-    ("gml-dps", "blur"): Tuned(from_noise=4.0, flash=6.0, gamma=0.05),
+    ("gml-dps", "blur"): Tuned(from_noise=2.0, flash=6.0, gamma=0.05),
     ("gml-dps", "missing"): Tuned(from_noise=8.0, flash=8.0, gamma=0.05),
-    ("psld", "blur"): Tuned(from_noise=4.0, flash=6.0, gamma=0.2),
+    ("psld", "blur"): Tuned(from_noise=2.0, flash=6.0, gamma=0.2),
     ("psld", "missing"): Tuned(from_noise=8.0, flash=8.0, gamma=0.5),
     ("resample", "blur"): Tuned(from_noise=1600.0, flash=1600.0),
     ("resample", "missing"): Tuned(from_noise=800.0, flash=800.0),
