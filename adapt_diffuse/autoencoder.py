@@ -172,7 +172,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """A JSON object from disk. Raises AdaptDiffuseError where there is none."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise AdaptDiffuseError(f"There is no {path.name} in {path.parent}: is it a diffusers model folder?") from None
     except (OSError, ValueError) as error:
         raise AdaptDiffuseError(f"{path} cannot be read as JSON ({error}).") from None

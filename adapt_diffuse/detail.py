@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .degradation import Chain, Degradation, Jpeg, LinearDegradation, Noise, PerImage
-from .degradation.base import randn
+from .degradation.base import in_float, randn
 from .degradation.chain import LinearChain
 from .degradation.prox import conjugate_gradients
 from .fit import noise_floor
@@ -47,6 +47,9 @@ def with_detail(image: Tensor, measurement: Measurement, strength: float = 1.0) 
     """
     if not strength:
         return image
+    if (wide := in_float(image)).dtype != image.dtype:
+        there = Measurement(in_float(measurement.y), measurement.degradation)
+        return with_detail(wide, there, strength).to(image.dtype)
     try:
         return put_back(image, measurement, strength)
     except torch.cuda.OutOfMemoryError:

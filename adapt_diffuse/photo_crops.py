@@ -16,11 +16,19 @@ from .errors import AdaptDiffuseError
 from .images import centre_crop, read_photo, smaller, to_pil
 
 
+def digest_of(paths: Iterable[Path]) -> str:
+    """Of the names of files and their sizes in bytes: another folder, or a changed one, has another."""
+    named = hashlib.sha256()
+    for path in paths:
+        named.update(os.fsencode(f"{path.name}\n{path.stat().st_size}\n"))
+    return named.hexdigest()
+
+
 class PhotoCrops:
     """Photos kept in memory as 8 bit, handed out as random crops.
 
     Attributes:
-        digest: of the names of the photos and their sizes in bytes: another folder, or a changed one, has another.
+        digest: ``digest_of`` the photos that could be read.
 
     Args:
         paths: the photos; those that cannot be read are left out and counted in ``unreadable``.
@@ -35,15 +43,15 @@ class PhotoCrops:
         self.size = size
         self.photos: list[Tensor] = []
         self.unreadable = 0
-        named = hashlib.sha256()
+        read = []
         for path in paths:
             try:
                 self.photos.append(_read(path, size, max_side))
             except AdaptDiffuseError:
                 self.unreadable += 1
             else:
-                named.update(os.fsencode(f"{path.name}\n{path.stat().st_size}\n"))
-        self.digest = named.hexdigest()
+                read.append(path)
+        self.digest = digest_of(read)
         if not self.photos:
             raise AdaptDiffuseError(f"None of the {self.unreadable} photos could be read.")
 

@@ -30,7 +30,7 @@ class Restoration:
         severity: what the encoder said; None for a start from pure noise.
         sigma_start: (B,) level of the first step; 0 where no diffusion ran.
         steps: (B,) number of solver steps of each photo.
-        residual: (B,) ``|y - A(x)| / (noise_std sqrt(m))`` of the image.
+        residual: (B,) ``|y - A(x)| / (noise_std sqrt(m))`` of the image as the solver left it.
         cost: passes, summed over the batch.
         seconds: wall-clock time of the batch.
         peak_memory: MiB, the most that the process has held so far; None where the system does not tell.

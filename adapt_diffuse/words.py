@@ -21,12 +21,14 @@ from .degradation import (
     LowResolution,
     MotionBlur,
     Noise,
+    noise_levels,
     steps_of,
 )
 from .restore import Restoration
 
 # sigma_hat is in units of the latents' own spread, which is about 1
 GRADES = ((0.15, "barely"), (0.3, "mildly"), (0.5, "clearly"), (0.8, "heavily"))
+ROUNDING = 0.002  # noise below is mostly that of whole grey levels
 OVERSTATED = 0.7  # a residual below: noise of the level that was given would leave more, though clamping takes some
 DAMAGED = "damaged"
 KINDS = (
@@ -65,16 +67,21 @@ def describe_photo(sigma_hat: float, steps: int, levels: int, damage: str, photo
     return f"{photo} is {grade(sigma_hat)} {damage} ({severity}); {count} where pure noise takes {levels}"
 
 
-def doubt(residual: float, unsaid: float = 0.0) -> str:
+def doubt(residual: float, unsaid: float, noise_std: float, option: str) -> str:
     """What to change. Nothing is said where nothing is wrong.
 
     Args:
         residual: of the result; far below 1 the noise was overstated, and the photo hardly followed.
         unsaid: see ``noise_check.unsaid_noise``; noise that is taken for detail becomes patterns.
+        noise_std: that was said.
+        option: where it is said.
     """
     if unsaid > 0:
-        return f". Its noise looks like {unsaid:.3f}, which is more than its degradation says: set noise_std to that"
-    return ". It has less noise than its degradation says: lower noise_std" if residual < OVERSTATED else ""
+        return f". Its noise looks like {unsaid:.3f}, which is more than its degradation says: set {option} to that"
+    left = residual * noise_std
+    if residual >= OVERSTATED or left < ROUNDING:
+        return ""
+    return f". It has less noise than its degradation says: lower {option} to {left:.3f}"
 
 
 def describe_restoration(
@@ -99,7 +106,8 @@ def describe_restoration(
     sigma_hat = float(result.severity.sigma_hat[index])
     told = describe_photo(sigma_hat, steps, len(sigmas), damage_word(degradation))
     residual = 1.0 if estimated else float(result.residual[index])
-    return f"{told}, {seconds}{doubt(residual, unsaid)}"
+    noise_std = float(noise_levels(degradation, len(result.image))[index])
+    return f"{told}, {seconds}{doubt(residual, unsaid, noise_std, '--noise-std')}"
 
 
 def describe_batch(
@@ -119,10 +127,11 @@ def describe_batch(
         estimated: as in ``describe_restoration``.
     """
     residual = residual.clamp_min(1) if estimated else residual
+    said = noise_levels(degradation, len(sigma_hat))
     word, names = damage_word(degradation), [f"photo {number}" for number in range(1, len(sigma_hat) + 1)]
     if len(names) == 1:
         one = describe_photo(float(sigma_hat[0]), int(steps[0]), levels, word)
-        return f"{one}, {seconds:.1f} s{doubt(float(residual[0]), unsaid[0])}"
-    rows = zip(sigma_hat.tolist(), steps.tolist(), residual.tolist(), unsaid, names, strict=True)
-    lines = [describe_photo(s, n, levels, word, name) + doubt(r, u) for s, n, r, u, name in rows]
+        return f"{one}, {seconds:.1f} s{doubt(float(residual[0]), unsaid[0], float(said[0]), 'noise_std')}"
+    rows = zip(sigma_hat.tolist(), steps.tolist(), residual.tolist(), unsaid, said.tolist(), names, strict=True)
+    lines = [describe_photo(s, n, levels, word, name) + doubt(r, u, v, "noise_std") for s, n, r, u, v, name in rows]
     return "\n".join([*lines, f"{seconds:.1f} s in all"])

@@ -29,6 +29,7 @@ from adapt_diffuse.estimate import (
     Estimate,
     cautious,
     describe_estimate,
+    doubted,
     estimate_damage,
     load_estimator,
     refine,
@@ -117,7 +118,10 @@ def restorations(
     scores: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "haarpsi": haarpsi}
     found: dict[str, dict[str, list[float]]] = {}
     for index, (photo, y, (truth, said)) in enumerate(zip(photos, hurt, rows, strict=True)):
-        by_estimate = restored(y, cautious(said, y).degradation(), index)
+        assumed = cautious(said, y)
+        by_estimate = restored(y, assumed.degradation(), index)
+        if (gentler := doubted(assumed, y, by_estimate)) is not None:
+            by_estimate = restored(y, gentler.degradation(), index)
         images = {
             "damaged": y.clamp(0, 1),
             "none": restored(y, Noise(ASSUMED_NOISE), index),

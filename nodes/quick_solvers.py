@@ -24,7 +24,8 @@ def trust_input() -> Any:
         step=0.1,
         round=0.001,
         tooltip="How the model's imagination weighs against the photo. 1 weighs both by their noise. Too small: noise "
-        "comes back as grain. Too large: the damage stays, smoothed.",
+        "comes back as grain with LATINO; DiffPIR's fit ends where only noise is left. Too large: the damage stays, "
+        "smoothed.",
     )
 
 

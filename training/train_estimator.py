@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adapt_diffuse.checkpoints import device_of, write_whole
+from adapt_diffuse.checkpoints import device_of, write_text, write_whole
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.estimate.checkpoint import new_estimator, save_estimator
 from adapt_diffuse.estimate.damage import Damage
@@ -31,7 +31,7 @@ from adapt_diffuse.estimate.simulate import DamageRange
 from adapt_diffuse.estimate.statistics import BLOCK, Statistics
 from adapt_diffuse.estimate.training import Examples, calibrate, draw_examples, joined, loss_of, mirrored, scores
 from adapt_diffuse.images import find_photos, open_image
-from adapt_diffuse.photo_crops import held_out
+from adapt_diffuse.photo_crops import digest_of, held_out
 
 SIDES = (96, 128, 160, 224)  # of the crops
 SHORTEST = 160 + BLOCK
@@ -114,6 +114,7 @@ def read_chunk(path: Path) -> Examples:
 
 def make_examples(args: argparse.Namespace, folder: Path) -> tuple[Examples, Examples]:
     """The examples to train on and the held-out ones, made where they are not there yet."""
+    check_made_of(args, folder / "made_of.json")
     wanted = [folder / f"{index:05}.pt" for index in range(math.ceil(args.examples / CHUNK))]
     if not all(path.is_file() for path in wanted):
         make_missing(args, wanted)
@@ -122,6 +123,16 @@ def make_examples(args: argparse.Namespace, folder: Path) -> tuple[Examples, Exa
         raise AdaptDiffuseError("Too few examples were made in that time: give more --minutes.")
     learned = [read_chunk(path) for path in chunks if int(path.stem) % HELD_OUT]
     return joined(learned), joined([read_chunk(path) for path in chunks if int(path.stem) % HELD_OUT == 0])
+
+
+def check_made_of(args: argparse.Namespace, note: Path) -> None:
+    """Raise AdaptDiffuseError where the examples beside ``note`` were made in another way; else leave one there."""
+    paths = sorted(path for source in args.images for path in find_photos(source))
+    ranges = json.loads(json.dumps(asdict(DamageRange())))  # as a file gives them back
+    made_of = {"photos": digest_of(paths), "seed": args.seed, "ranges": ranges}
+    if note.exists() and json.loads(note.read_text(encoding="utf-8")) != made_of:
+        raise AdaptDiffuseError(f"The examples in {note.parent} are of other photos, seeds or damage: remove them.")
+    write_text(note, json.dumps(made_of, indent=2))
 
 
 def make_missing(args: argparse.Namespace, wanted: list[Path]) -> None:

@@ -12,24 +12,26 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderDC, DDPMScheduler, UNet2DModel
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from adapt_diffuse.checkpoints import write_text
+from adapt_diffuse.checkpoints import write_safetensors, write_text, write_whole
+from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.images import find_photos
 from adapt_diffuse.photo_crops import PhotoCrops
 
-CROPS = ("images", "autoencoder", "size", "crops_per_photo", "scaled", "seed")  # options that the crops depend on
+CROPS = ("size", "crops_per_photo", "scaled", "seed")  # options that the crops depend on
 SCHEDULE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.0015,
@@ -94,7 +96,9 @@ def encode_crops(args: argparse.Namespace, device: str) -> Tensor:
     They are kept beside the model, and encoded anew where another command asked for them.
     """
     kept = args.out / "latents.safetensors"
+    photos = PhotoCrops(find_photos(args.images), args.size)
     made_with = {name: str(getattr(args, name)) for name in CROPS}
+    made_with |= {"photos": photos.digest, "autoencoder": content_of(args.autoencoder)}
     if kept.exists():
         with safe_open(kept, "pt") as file:
             if file.metadata() == made_with:
@@ -102,15 +106,22 @@ def encode_crops(args: argparse.Namespace, device: str) -> Tensor:
         print("other crops than those of the latents that are kept: encoding anew", flush=True)
     autoencoder = AutoencoderDC.from_pretrained(args.autoencoder).eval()
     autoencoder.to(device, memory_format=torch.channels_last)
-    photos = PhotoCrops(find_photos(args.images), args.size)
     rng = np.random.default_rng(args.seed)
     latents = []
     for _ in range(math.ceil(len(photos) * args.crops_per_photo / 16)):
         crops = photos.random(16, rng, args.scaled).to(device) * 2 - 1
         latents.append((autoencoder.encode(crops).latent * autoencoder.config.scaling_factor).half().cpu())
-    encoded = torch.cat(latents).contiguous()
-    save_file({"latents": encoded}, kept, made_with)
+    encoded = torch.cat(latents)
+    write_safetensors(kept, {"latents": encoded}, made_with)
     return encoded
+
+
+def content_of(folder: str) -> str:
+    """A digest of the files of a diffusers folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in Path(folder).iterdir() if path.is_file()):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def training_loss(
@@ -147,28 +158,42 @@ def save(out: Path, average: UNet2DModel, scheduler: DDPMScheduler, pixels: bool
     if pixels:
         parts = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
         write_text(out / "model_index.json", json.dumps({"_class_name": "DDPMPipeline", **parts}, indent=2))
-    partial = out / "state.pt.partial"
-    torch.save(state, partial)
-    partial.replace(out / "state.pt")
+    write_whole(out / "state.pt", lambda partial: torch.save(state, partial))
+
+
+def made_of(args: argparse.Namespace) -> str:
+    """What must be the same for a state to be resumed."""
+    autoencoder = content_of(args.autoencoder) if args.autoencoder else None
+    return json.dumps({"prediction": args.prediction, "size": args.size, "autoencoder": autoencoder})
+
+
+def resumed(args: argparse.Namespace, device: str) -> dict[str, Any]:
+    """The state in ``--out``; empty where there is none. Raises AdaptDiffuseError for that of another training."""
+    file = args.out / "state.pt"
+    if not file.exists():
+        return {}
+    state = torch.load(file, map_location=device, weights_only=True)
+    if state.get("made_of") != made_of(args):
+        raise AdaptDiffuseError(f"{file} belongs to a training with other settings; use another --out.")
+    return state
 
 
 def train(args: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(args.seed)
-    rng = np.random.default_rng(args.seed)
+    state = resumed(args, device)
+    step, spent = state.get("step", 0), state.get("spent", 0.0)
+    torch.manual_seed(args.seed + step)  # a training that goes on sees what it has not seen yet
+    rng = np.random.default_rng([args.seed, step])
     batches = latent_batches(args, device, rng) if args.autoencoder else pixel_batches(args, rng)
     scheduler = DDPMScheduler(**SCHEDULE, prediction_type=args.prediction)
     unet = UNet2DModel.from_pretrained(args.init) if args.init else new_model(args, next(batches))
     unet.to(device, memory_format=torch.channels_last).train()
     average = copy.deepcopy(unet).requires_grad_(False)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=args.lr, weight_decay=0.01, betas=(0.9, 0.99))
-    step, spent = 0, 0.0
-    if (args.out / "state.pt").exists():
-        state = torch.load(args.out / "state.pt", map_location=device, weights_only=True)
+    if state:
         unet.load_state_dict(state["unet"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        step, spent = state["step"], state["spent"]
         print(f"going on from step {step}", flush=True)
 
     network = torch.compile(unet) if args.compile else unet
@@ -192,7 +217,8 @@ def train(args: argparse.Namespace) -> None:
             print(f"step {step} minutes {spent / 60:.1f} lr {rate:.1e} loss {np.mean(losses[-500:]):.4f}", flush=True)
         if time.monotonic() - saved > 240 or progress >= 1:
             state = {"unet": unet.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-            save(args.out, average, scheduler, not args.autoencoder, state | {"step": step, "spent": spent})
+            state |= {"step": step, "spent": spent, "made_of": made_of(args)}
+            save(args.out, average, scheduler, not args.autoencoder, state)
             saved = time.monotonic()
         if progress >= 1:
             return

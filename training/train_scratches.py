@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     photos = find_photos(args.images)
-    held = photos[:: len(photos) // 30] if len(photos) > 30 else photos
+    held = photos[::30] if len(photos) > 30 else photos  # of a few, all: there is nothing to hold out
     rest = [path for path in photos if path not in set(held)] or photos
     network = load_network(args.init).requires_grad_(True) if args.init else new_network(args.width, args.seed)
     steps = train(network, rest, args.minutes, args.rate, args.seed)

@@ -200,7 +200,8 @@ class Training:
         """What must be the same for a state to be resumed."""
         free = {"steps", "validate_every", "save_every", "judged"}
         same = {key: value for key, value in asdict(self.settings).items() if key not in free}
-        return json.dumps({"settings": same, "family": family_to_json(self.family)})
+        family = family_to_json(self.family)
+        return json.dumps({"settings": same, "family": family, "photos": self.train.digest})
 
     def resume(self) -> bool:
         """Go on from ``state_file`` where there is one. Every draw follows from the step, so nothing is repeated."""

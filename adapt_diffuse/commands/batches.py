@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -195,7 +196,9 @@ def restore_batch(
         result = restore(
             photo, recipe.degradation, recipe.prior, recipe.solver, generators, encoder, recipe.start, advance
         )
-    return replace(result, image=finished(result.image, measurement, recipe.detail, recipe.known_pixels))
+    begin = time.monotonic()
+    image = finished(result.image, measurement, recipe.detail, recipe.known_pixels)
+    return replace(result, image=image, seconds=result.seconds + time.monotonic() - begin)
 
 
 def cost_of(result: Restoration, place: int) -> Cost:

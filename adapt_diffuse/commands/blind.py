@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ..cost import Cost
 from ..degradation import Degradation
-from ..errors import AdaptDiffuseError
 from ..estimate import (
     Damage,
     DamageEstimator,
     Estimate,
     cautious,
     describe_estimate,
+    doubted,
     estimate_damage,
     refine,
 )
@@ -24,9 +24,8 @@ from ..images import read_photo
 from ..restore import Restoration
 from ..solvers import Solver
 from ..start import StartSettings
-from .batches import Job, Outcome, Recipe, outcomes, photo_for
+from .batches import Job, Outcome, Recipe, outcomes, photo_for, sentence_of
 
-FAR = 3.0  # a residual above: what was estimated is not what happened
 LEFT = "nothing of it is left in the smaller photo, which is best left as it is"
 GENTLER = "the estimate does not explain the photo well, so that it was restored more gently"
 
@@ -70,8 +69,8 @@ def guessed_outcomes(jobs: Sequence[Job], recipe: Recipe, guesswork: Guesswork) 
     for job in jobs:
         try:
             yield _guessed(job, recipe, guesswork)
-        except AdaptDiffuseError as error:
-            yield Guessed(Outcome(job, error=error), recipe.degradation)
+        except Exception as error:
+            yield Guessed(Outcome(job, error=sentence_of(error)), recipe.degradation)
 
 
 def _guessed(job: Job, recipe: Recipe, guesswork: Guesswork) -> Guessed:
@@ -86,14 +85,11 @@ def _guessed(job: Job, recipe: Recipe, guesswork: Guesswork) -> Guessed:
         outcome = _restored(job, assumed, recipe, guesswork)
         if outcome.result is None or remaining == 0:
             break
-        image = outcome.result.image[outcome.place : outcome.place + 1]
-        estimate = refine(photo, image.to(photo), estimate)
+        estimate = refine(photo, image_of(outcome, photo), estimate)
     words = describe_estimate(estimate if guesswork.rounds else whole)
-    residual = 0.0 if outcome.result is None else float(outcome.result.residual[outcome.place])
-    if residual > FAR and inverts(assumed):
-        # noise as large as what is left would have made the residual 1
-        assumed = replace(assumed, noise_std=(assumed.noise_std * residual).clamp_max(1))
-        outcome, words = _restored(job, assumed, recipe, guesswork), f"{words}; {GENTLER}"
+    if outcome.result is not None and (gentler := doubted(assumed, photo, image_of(outcome, photo))) is not None:
+        assumed, words = gentler, f"{words}; {GENTLER}"
+        outcome = _restored(job, assumed, recipe, guesswork)
     return Guessed(outcome, assumed.degradation(), words, estimated=guesswork.noise_std is None)
 
 
@@ -109,9 +105,10 @@ def estimate_of_file(job: Job, photo: Tensor, guesswork: Guesswork) -> tuple[Est
     return estimate, estimate.scaled(max(photo.shape[2:]) / max(whole.shape[2:]))
 
 
-def inverts(damage: Damage) -> bool:
-    """Whether a wrong estimate of a photo makes patterns: where there is a blur, or low resolution."""
-    return bool((damage.std > 0) | (damage.length > 0) | (damage.factor > 1))
+def image_of(outcome: Outcome, photo: Tensor) -> Tensor:
+    """What came out of a restoration that did not fail, (1, 3, H, W) as ``photo`` is."""
+    assert outcome.result is not None
+    return outcome.result.image[outcome.place : outcome.place + 1].to(photo)
 
 
 def unchanged(photo: Tensor) -> Restoration:

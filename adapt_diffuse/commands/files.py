@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,12 @@ def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path
     Photos of the same name get -2, -3, ... . Sources without photos and pictures that are left out are named on stderr.
 
     Raises:
-        AdaptDiffuseError: ``out`` cannot be a folder, no source has a photo, or a photo or another file beside
-            the photos would be overwritten.
+        AdaptDiffuseError: ``out`` cannot be a folder, or nothing be written to it, no source has a photo, or a photo or
+            another file beside the photos would be overwritten.
     """
     if (file := next((path for path in (out, *out.parents) if path.is_file()), None)) is not None:
         raise AdaptDiffuseError(f"--out is a folder, but {file} is a file: choose another.")
+    check_writable(next(path for path in (out, *out.absolute().parents) if path.is_dir()))
     photos: list[Path] = []
     missing: list[AdaptDiffuseError] = []
     for source in sources:
@@ -40,6 +42,15 @@ def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path
         if (count := pictures_in(photo)) > 1:
             print(f"adapt_diffuse: {photo} has {count} pictures; only the first is taken.", file=sys.stderr)
     return list(zip(photos, targets, strict=True)), len(missing)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise AdaptDiffuseError where no file can be made in ``folder``: before the work, not after it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise AdaptDiffuseError(f"No file can be made in {folder} ({error.strerror}): choose another --out.") from None
 
 
 def say_left_out(source: Path, others: Sequence[Path]) -> None:

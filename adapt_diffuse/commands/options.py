@@ -99,7 +99,7 @@ def add_solver(parser: argparse.ArgumentParser) -> None:
         "--per-octave",
         type=float,
         help="steps in which the noise halves; 0 walks every level below the start, as the paper does; default: 2 for "
-        "latino, diffpir and others that fit the estimate itself, else 0",
+        "latino, diffpir and others that fit the estimate itself (3 for JPEG, camera blur and fading), else 0",
     )
     parser.add_argument("--levels", type=int, help="levels of the model to walk; default: all, 500 for resample")
     parser.add_argument(
@@ -107,17 +107,29 @@ def add_solver(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="c of the start, 1.0 to 1.2 in the paper; default: 0.5 where the noise is kept from step to step, else 1",
     )
-    parser.add_argument("--start-mode", choices=("matched", "paper", "published"), default="matched")
-    parser.add_argument("--rounding", choices=("continuous", "schedule"), default="continuous")
+    parser.add_argument(
+        "--start-mode",
+        choices=("matched", "paper", "published"),
+        default="matched",
+        help="matched: the schedule begins at the noise that the start really has; paper: at the predicted error, also "
+        "where --noise-correction adds more; published: the released code's, for severities up to 1",
+    )
+    parser.add_argument(
+        "--rounding",
+        choices=("continuous", "schedule"),
+        default="continuous",
+        help="continuous: begin exactly at the severity; schedule: at the model's nearest level, as the paper does",
+    )
     parser.add_argument("--inversion", action="store_true", help="climb to the start by DDIM inversion, without noise")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another of the possible restorations")
 
 
 def start_settings(args: argparse.Namespace, solver: str, degradation: Degradation) -> StartSettings:
     """The start that the options ask for, with the levels that ``solver`` walks by default."""
     own = defaults_of(solver, args.steps, degradation)
     levels = own.levels if args.levels is None else args.levels
-    per_octave = own.per_octave if args.per_octave is None else args.per_octave
+    chosen = own.per_octave if args.levels is None else 0.0  # a number of levels is a density, too
+    per_octave = chosen if args.per_octave is None else args.per_octave
     correction = own.noise_correction if args.noise_correction is None else args.noise_correction
     if args.steps < 0 or levels < 0:
         raise AdaptDiffuseError(f"--steps and --levels must be 0 or more, not {args.steps} and {levels}.")

@@ -153,7 +153,8 @@ def check_marks(degradation: Degradation, text: str) -> None:
     if "seed=" not in text and any(isinstance(lost, Marks) and lost.scratches + lost.dust > 0 for lost in films):
         raise AdaptDiffuseError(
             "film-damage needs a mask of the photo's own scratches and dust: make one with find-scratches and name it, "
-            "film-damage:file=MASK.png, or say that there are none, film-damage:scratches=0,dust=0."
+            "film-damage:file=MASK.png (with fade=0.3 before it where it has faded, too), or say that there are none, "
+            "film-damage:scratches=0,dust=0."
         )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+SIZES = 4  # of a side, kept at a time: a folder of photos may have hundreds
 LONGEST = 2048  # pixels along a side; a decomposition of 4096 takes a minute and a gigabyte
 
 
@@ -74,6 +76,7 @@ class Spectra:
     def axis(self, size: int, like: Tensor) -> Axis:
         key = (size, like.dtype, like.device)
         if key not in self._placed:
+            make_room(self._placed, size, 0)
             rows = self.parameters if len(set(self.parameters)) > 1 else self.parameters[:1]
             self._placed[key] = Axis.stacked([self._one(row, size, like.dtype) for row in rows], like.device)
         return self._placed[key]
@@ -81,6 +84,7 @@ class Spectra:
     def _one(self, parameter: float, size: int, dtype: torch.dtype) -> Axis:
         key = (parameter, size, dtype)
         if key not in self._made:
+            make_room(self._made, size, 1)
             self._made[key] = Axis.of(self.matrix(parameter, size), dtype)
         return self._made[key]
 
@@ -100,6 +104,18 @@ class Spectra:
         gain = torch.where(told, s / torch.where(told, s**2 + weight, 1), 0)
         inner = gain * (down.u[:, None].mT @ residual @ right.u[:, None])
         return down.v[:, None] @ inner @ right.v[:, None].mT
+
+
+def make_room(kept: dict[Any, Axis], size: int, place: int) -> None:
+    """Before a decomposition of a new ``size`` is ``kept``, drop those of the oldest one where there are ``SIZES``.
+
+    Args:
+        place: of the size in a key.
+    """
+    sizes = list(dict.fromkeys(key[place] for key in kept))
+    if size not in sizes and len(sizes) >= SIZES:
+        for key in [key for key in kept if key[place] == sizes[0]]:
+            del kept[key]
 
 
 class Separable(ABC):

@@ -22,6 +22,7 @@ from .motion import MotionBlur
 from .noise import Noise
 from .resize import Downscale
 
+FADE = 0.3  # of the contrast, where nothing else is said
 TEXTS = ("file", "filter")  # options that are no numbers
 
 
@@ -94,12 +95,14 @@ def _film_damage(
     scratches: float = 5,
     dust: float = 40,
     size: float = 2.0,
-    fade: float = 0.3,
+    fade: float | None = None,
     cast: float = 0.0,
     gamma: float = 1.0,
     seed: float = 0,
     file: str = "",
 ) -> FilmDamage:
+    if fade is None:  # marks that are painted are on a faded photo; those of a real one say nothing of its colours
+        fade = 0.0 if file else FADE
     many, specks = (_whole("number of marks of film-damage", given) for given in (scratches, dust))
     lost = _mask(0.0, file) if file else Marks(many, specks, size, _whole("seed of film-damage", seed))
     return FilmDamage(lost, Fading.of(fade, cast, gamma), noise_std)
@@ -164,6 +167,11 @@ def split_options(text: str) -> list[str]:
 
 def _parse_one(text: str, noise_std: float) -> Degradation:
     name, _, options = text.partition(":")
+    if name == "auto":
+        raise AdaptDiffuseError(
+            "auto stands alone. Scratches and holes hide the blur: restore with their mask first, then the result with "
+            "auto."
+        )
     if name not in DEGRADATIONS:
         raise AdaptDiffuseError(f"Unknown degradation '{name}'; there are {', '.join(DEGRADATIONS)}.")
     values: dict[str, float | str] = {}

@@ -1,6 +1,6 @@
 """What happened to an unknown photo: blur, scale, JPEG and noise, estimated from its pixels alone."""
 
-from .caution import cautious
+from .caution import cautious, doubted
 from .checkpoint import load_estimator
 from .damage import Damage
 from .estimate import Estimate, estimate_damage
@@ -14,6 +14,7 @@ __all__ = [
     "Estimate",
     "cautious",
     "describe_estimate",
+    "doubted",
     "estimate_damage",
     "load_estimator",
     "refine",

@@ -76,7 +76,7 @@ def _reason(path: Path, error: Exception) -> str:
             "its state_dict alone."
         )
     first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    if "weights_only" in first:  # torch's advice is to run what is in the file
+    if "weights_only" in first or isinstance(error, KeyError):  # torch's advice is to run what is in the file
         first = "it holds no weights that can be read"
     return f"{path} is not a complete PyTorch checkpoint ({first}). Fetch it again."
 

@@ -73,8 +73,8 @@ def calibrate(
     """Measure what ``degradation`` does to the latents of undamaged photos.
 
     The law goes through the mean over the photos at the degradation's own strength; its power is fitted over milder
-    and stronger damage of the same kind, too. Where the damage differs between photos, each has the law that it would
-    have alone, fitted on fewer views.
+    and stronger damage of the same kind, too. Where the numbers of the damage differ between photos, each has the law
+    that it would have alone, fitted on fewer views; different masks, and paths of a shake, share one.
 
     Args:
         photos: (n, 3, H, W) on [0, 1], undamaged, of the size that a mask has.

@@ -73,10 +73,10 @@ def test_each_photo_of_a_batch_has_its_sentence():
 def test_nobody_is_asked_to_lower_a_noise_that_was_estimated():
     result = replace(restoration(0.42), residual=torch.tensor([0.2]))
     plain = "this photo is clearly noisy (severity 0.42); 91 steps where pure noise takes 1000, 2.3 s"
-    assert describe_restoration(result, torch.ones(1000), Noise(0.1)).endswith(": lower noise_std")
+    assert describe_restoration(result, torch.ones(1000), Noise(0.1)).endswith(": lower --noise-std to 0.020")
     assert describe_restoration(result, torch.ones(1000), Noise(0.1), estimated=True) == plain
     seen = describe_restoration(result, torch.ones(1000), Noise(0.1), unsaid=0.2, estimated=True)
-    assert seen.endswith("Its noise looks like 0.200, which is more than its degradation says: set noise_std to that")
+    assert seen.endswith("Its noise looks like 0.200, which is more than its degradation says: set --noise-std to that")
 
 
 def test_a_batch_is_told_photo_by_photo_and_by_its_kind_of_damage():
@@ -85,13 +85,13 @@ def test_a_batch_is_told_photo_by_photo_and_by_its_kind_of_damage():
         "this photo is mildly blurred (severity 0.24); 41 steps where pure noise takes 1000, 9.0 s"
     )
     residual = torch.tensor([1.3, 0.6])
-    missing = RandomMissingPixels(0.5)
+    missing = RandomMissingPixels(0.5, noise_std=0.05)
     told = describe_batch(sigma_hat, steps, 1000, missing, residual, [0.0314, 0.0], 9.04)
     assert told.splitlines() == [
         "photo 1 is mildly incomplete (severity 0.24); 41 steps where pure noise takes 1000. Its noise looks like "
         "0.031, which is more than its degradation says: set noise_std to that",
         "photo 2 is heavily incomplete (severity 0.61); 1 step where pure noise takes 1000. It has less noise than "
-        "its degradation says: lower noise_std",
+        "its degradation says: lower noise_std to 0.030",
         "9.0 s in all",
     ]
     estimated = describe_batch(sigma_hat, steps, 1000, missing, residual, [0.0, 0.0], 9.04, estimated=True)
