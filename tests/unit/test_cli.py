@@ -139,6 +139,16 @@ def test_options_of_the_start_reach_the_run(files, photos, tmp_path):
     assert starts == {"matched": pytest.approx(1.1, rel=1e-6), "paper": pytest.approx(1, rel=1e-6)}
 
 
+def test_levels_are_a_density_for_every_solver(files, photos, tmp_path):
+    report = tmp_path / "report.json"
+    steps = []
+    for levels in (10, 20, 1000):
+        options = ["--levels", levels, "--report", report, "--degradation", "noise"]
+        assert call("restore", photos[0], "--out", tmp_path / "out", *model(files), *options) == 0
+        steps.append(strict_json(report)[0]["steps"])
+    assert steps[0] < steps[1] < steps[2]
+
+
 def test_a_report_without_noise_is_json_too(files, photos, tmp_path):
     options = ["--noise-std", 0, "--report", tmp_path / "report.json"]
     assert restore(files, photos[0], "--out", tmp_path / "out", *options) == 0

@@ -1,6 +1,7 @@
 """Which files a command takes, which it leaves out and says so, and what of a file its picture keeps."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -85,6 +86,14 @@ def test_a_file_that_lies_beside_the_photo_is_not_overwritten(tmp_path, capsys, 
     assert call(command, tmp_path / "mother.jpg", "--out", tmp_path) == 2
     one_sentence(capsys, tmp_path / "mother.png", "would be overwritten", "choose another --out")
     assert (tmp_path / "mother.png").read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="This system has no folder that even its root cannot fill.")
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(files, tmp_path, capsys, monkeypatch):
+    photo(tmp_path / "photo.png")
+    monkeypatch.setattr("adapt_diffuse.commands.batches.restore", None)  # nothing is restored
+    assert restore(files, tmp_path / "photo.png", "--out", "/proc/nowhere/restored") == 2
+    one_sentence(capsys, "No file can be made in /proc", "choose another --out")
 
 
 def test_what_was_made_before_in_a_folder_apart_is_made_anew(tmp_path):

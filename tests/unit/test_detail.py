@@ -90,6 +90,17 @@ def test_noise_that_was_told_too_small_does_not_come_back() -> None:
     assert float(change[..., : SIDE // 2 - 6].std()) < 0.3 * 0.1
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened_for_it(dtype: torch.dtype) -> None:
+    blur = GaussianBlur(1.5, 0.02)
+    photo = texture().to(dtype)
+    y = measure(photo.float(), blur, generators_for(0, 1)).to(dtype)
+    expected = with_detail(smooth(photo.float()).to(dtype).float(), Measurement(y.float(), blur))
+    found = with_detail(smooth(photo.float()).to(dtype), Measurement(y, blur))
+    assert found.dtype == dtype
+    assert torch.equal(found, expected.to(dtype))
+
+
 def test_the_weights_are_those_of_the_least_mean_square_error() -> None:
     """Without an operator the estimate is T / (T + s^2) of the residual, T + s^2 the energy around."""
     photo = texture()

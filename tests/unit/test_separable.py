@@ -90,3 +90,13 @@ def test_a_fresh_copy_has_new_tensors_and_the_decompositions_that_are_there(made
     assert torch.equal(steps[0], steps[1]) and torch.equal(steps[0], steps[2])
     axis = copied.spectra.axis(9, clean.y)
     assert axis is not blur.parts[0].spectra.axis(9, clean.y)  # what is on a GPU goes with the run
+
+
+def test_a_folder_of_photos_of_many_sizes_does_not_fill_the_memory(made):
+    operator = LowResolution(torch.tensor([2, 3]))
+    for width in range(12, 40):
+        step(operator, 2, (9, width))
+    kept = operator.spectra._made
+    assert len({size for _, size, _ in kept}) == separable.SIZES == 4
+    assert {size for _, size, _ in kept} >= {38, 39} and len(kept) == 2 * separable.SIZES
+    assert len({size for size, *_ in operator.spectra._placed}) == separable.SIZES

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from tests.models import draw_photos, drawn_batch
 from training import train_autoencoder, train_prior
@@ -72,8 +73,16 @@ def test_a_model_of_pixels_needs_no_autoencoder_and_learns(photos, tmp_path):
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["step"] > 0
     steps = state["step"]
-    train_a_prior(photos, tmp_path, "--minutes", 0.06)  # goes on
+    with pytest.MonkeyPatch.context() as patch:
+        drawn = []
+        random = train_prior.PhotoCrops.random
+        patch.setattr(train_prior.PhotoCrops, "random", lambda *a: drawn.append(random(*a)) or drawn[-1])
+        train_a_prior(photos, tmp_path, "--minutes", 0.06)  # goes on
+        train_a_prior(photos, tmp_path / "anew", "--minutes", 0.001)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] > steps
+    assert not drawn[0].equal(drawn[-1])  # with other crops than it began with
+    with pytest.raises(AdaptDiffuseError, match="other settings"):
+        train_a_prior(photos, tmp_path, "--prediction", "epsilon")
 
 
 def test_a_tiny_autoencoder_shares_the_latents_of_the_full_one(photos, autoencoder, tmp_path):
