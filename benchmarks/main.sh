@@ -1,19 +1,29 @@
 #!/usr/bin/env bash
-# The main table:   benchmarks/main.sh TEST_FOLDER OUT_FOLDER
-# Flash and AE on every photo; from pure noise on 16 of them, with Flash and AE on the same 16 beside it.
+# The main tables:   benchmarks/main.sh CLEAN TEST OUT_FOLDER
+# The estimate and the default on every photo of CLEAN, the paper's solver from the adaptive start on 49 of them, with
+# both beside it; from pure noise on 16 of TEST, with the same solver from the adaptive start beside it.
 set -euo pipefail
-test=$1 out=$2
+clean=$1 test=$2 out=$3
+mkdir -p "$out"
+measure() { # TASK NAME METHODS [OPTION...]
+    python -m adapt_diffuse benchmark --task "$1" --methods "$3" "${@:4}" --out "$out/$1$2.json"
+}
 for task in gaussian-blur-varying gaussian-blur-fixed random-inpainting; do
-    python -m adapt_diffuse benchmark --task "$task" --methods damaged,ceiling,ae,flash-ldps,default --images "$test" \
-        --out "$out/$task.json" --sheet "$out/sheet-$task.png"
-    python -m adapt_diffuse benchmark --task "$task" --methods ae --detail 1 --images "$test" --out "$out/$task-detail.json"
-    python -m adapt_diffuse benchmark --task "$task" --methods default --detail 0 --images "$test" \
-        --out "$out/$task-no-detail.json"
-    python -m adapt_diffuse benchmark --task "$task" --methods damaged,ceiling,ae,flash-ldps --images "$test" --limit 16 \
-        --batch 16 --out "$out/$task-same.json" --sheet "$out/sheet-$task-same.png"
-    eta= # tuned for the kind of damage; the strong blur has a better one of its own
-    [ "$task" = gaussian-blur-fixed ] && eta="--eta 1.5"
-    python -m adapt_diffuse benchmark --task "$task" --methods ldps --images "$test" --limit 16 \
-        --batch 16 $eta --out "$out/$task-from-noise.json" --sheet "$out/sheet-$task-from-noise.png"
+    measure $task "" damaged,ceiling,ae,default --detail 0 --images "$clean" --sheet "$out/sheet-$task.png"
+    measure $task -detail ae,default --detail 1 --images "$clean"
+    some=(--images "$clean" --limit 49 --batch 17)
+    measure $task -some damaged,ceiling,ae,flash-ldps "${some[@]}"
+    measure $task -some-default default --detail 0 "${some[@]}"
+    measure $task -some-detail ae,default --detail 1 "${some[@]}"
+done
+for task in gaussian-blur-varying gaussian-blur-fixed random-inpainting nonlinear-blur; do
+    sixteen=(--images "$test" --limit 16 --batch 16)
+    measure $task -same damaged,ceiling,ae,flash-ldps "${sixteen[@]}" --sheet "$out/sheet-$task-same.png"
+    measure $task -same-default default --detail 0 "${sixteen[@]}"
+    measure $task -same-detail ae,default --detail 1 "${sixteen[@]}"
+    eta=() # tuned for the kind of damage; these two have a better one of their own
+    [ $task = gaussian-blur-fixed ] && eta=(--eta 1.5)
+    [ $task = nonlinear-blur ] && eta=(--eta 4)
+    measure $task -from-noise ldps "${sixteen[@]}" "${eta[@]}" --sheet "$out/sheet-$task-from-noise.png"
 done
 python -m benchmarks.samples --out "$out/samples.png"

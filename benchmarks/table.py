@@ -2,9 +2,11 @@
 
     python -m benchmarks.table results.json --against ae
     python -m benchmarks.table first-half.json second-half.json
+    python -m benchmarks.table results.json --also "with detail=results-detail.json" --against ae
 
-Rows of the same task and method in several files are joined: the files are taken as parts of one set of photos. The
-second table holds differences to the method ``--against``, photo by photo, with 95 % bootstrap intervals.
+Rows of the same task and method in several files are joined: the files are taken as parts of one set of photos. Those
+of ``--also`` are of the same photos in another way, and have its name beside the method's. The second table holds
+differences to the method ``--against``, photo by photo, with 95 % bootstrap intervals.
 """
 
 from __future__ import annotations
@@ -94,6 +96,23 @@ def without(row: Row, dropped: Sequence[int]) -> Row:
     return {**row, **fewer}
 
 
+def read(path: Path) -> list[Row]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def measured(rows: list[Row]) -> list[Row]:
+    """The rows of methods, without those of severities."""
+    return [row for row in rows if row["method"] != "severity"]
+
+
+def named(text: str) -> tuple[str, Path]:
+    """The two sides of "with detail=results-detail.json"."""
+    name, _, file = text.partition("=")
+    if not file:
+        raise argparse.ArgumentTypeError(f"'{text}' should be NAME=FILE.")
+    return name, Path(file)
+
+
 def places(text: str) -> list[int]:
     """The numbers in "6,8"."""
     return [int(part) for part in text.split(",") if part]
@@ -125,9 +144,11 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--against", help="method that the others are compared with")
     parser.add_argument("--drop", type=places, default=[], help="places of photos to leave out: 6,8")
+    parser.add_argument("--also", type=named, action="append", default=[], metavar="NAME=FILE", help="other rows")
     args = parser.parse_args()
-    rows = [row for path in args.files for row in json.loads(path.read_text(encoding="utf-8"))]
-    methods = [without(row, args.drop) for row in joined([row for row in rows if row["method"] != "severity"])]
+    rows = [row for path in args.files for row in read(path)]
+    rows += [{**row, "method": f"{row['method']} {name}"} for name, path in args.also for row in measured(read(path))]
+    methods = [without(row, args.drop) for row in joined(measured(rows))]
     severity = [row for row in rows if row["method"] == "severity"]
     header = [key for key, _ in COLUMNS]
     header[3] = "psnr [95 %]"

@@ -297,6 +297,18 @@ def test_the_tables_are_printed_for_files(tmp_path, monkeypatch, capsys):
     assert "| gaussian-blur-fixed | flash-ldps | 2 | 1.50 [1.00, 2.00] |" in said
 
 
+def test_rows_of_the_same_photos_in_another_way_have_a_name_of_their_own(tmp_path, monkeypatch, capsys):
+    path, other = tmp_path / "rows.json", tmp_path / "detail.json"
+    path.write_text(json.dumps([row("ae", [20.0, 30.0])]))
+    other.write_text(json.dumps([{"method": "severity"}, row("ae", [21.0, 33.0])]))
+    monkeypatch.setattr(sys, "argv", ["table", str(path), "--also", f"with detail={other}", "--against", "ae"])
+    table.main()
+    said = capsys.readouterr().out
+    assert "| gaussian-blur-fixed | ae | 2 | 25.00 [20.00, 30.00] |" in said
+    assert "| gaussian-blur-fixed | ae with detail | 2 | 27.00 [21.00, 33.00] |" in said
+    assert "| gaussian-blur-fixed | ae with detail | 2 | 2.00 [1.00, 3.00] |" in said
+
+
 def test_costs_are_counted_in_denoiser_passes(files, tmp_path, monkeypatch):
     out = tmp_path / "cost.json"
     arguments = ["--model", files / "model", "--severity-encoder", files / "model.safetensors", "--out", out]
