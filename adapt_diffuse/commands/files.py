@@ -23,7 +23,7 @@ def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path
     """
     if (file := next((path for path in (out, *out.parents) if path.is_file()), None)) is not None:
         raise AdaptDiffuseError(f"--out is a folder, but {file} is a file: choose another.")
-    check_writable(next(path for path in (out, *out.absolute().parents) if path.is_dir()))
+    check_writable(next((path for path in (out, *out.absolute().parents) if path.is_dir()), out))
     photos: list[Path] = []
     missing: list[AdaptDiffuseError] = []
     for source in sources:
