@@ -114,10 +114,11 @@ def read_chunk(path: Path) -> Examples:
 
 def make_examples(args: argparse.Namespace, folder: Path) -> tuple[Examples, Examples]:
     """The examples to train on and the held-out ones, made where they are not there yet."""
-    check_made_of(args, folder / "made_of.json")
+    paths = sorted(path for source in args.images for path in find_photos(source))
+    check_made_of(args, paths, folder / "made_of.json")
     wanted = [folder / f"{index:05}.pt" for index in range(math.ceil(args.examples / CHUNK))]
     if not all(path.is_file() for path in wanted):
-        make_missing(args, wanted)
+        make_missing(args, paths, wanted)
     chunks = [path for path in wanted if path.is_file()]
     if len(chunks) < 2:
         raise AdaptDiffuseError("Too few examples were made in that time: give more --minutes.")
@@ -125,9 +126,8 @@ def make_examples(args: argparse.Namespace, folder: Path) -> tuple[Examples, Exa
     return joined(learned), joined([read_chunk(path) for path in chunks if int(path.stem) % HELD_OUT == 0])
 
 
-def check_made_of(args: argparse.Namespace, note: Path) -> None:
+def check_made_of(args: argparse.Namespace, paths: list[Path], note: Path) -> None:
     """Raise AdaptDiffuseError where the examples beside ``note`` were made in another way; else leave one there."""
-    paths = sorted(path for source in args.images for path in find_photos(source))
     ranges = json.loads(json.dumps(asdict(DamageRange())))  # as a file gives them back
     made_of = {"photos": digest_of(paths), "seed": args.seed, "ranges": ranges}
     if note.exists() and json.loads(note.read_text(encoding="utf-8")) != made_of:
@@ -135,9 +135,8 @@ def check_made_of(args: argparse.Namespace, note: Path) -> None:
     write_text(note, json.dumps(made_of, indent=2))
 
 
-def make_missing(args: argparse.Namespace, wanted: list[Path]) -> None:
+def make_missing(args: argparse.Namespace, paths: list[Path], wanted: list[Path]) -> None:
     """Write those files of examples that are not there, until the minutes are over."""
-    paths = sorted(path for source in args.images for path in find_photos(source))
     generator = torch.Generator().manual_seed(args.seed)
     train, validation = (load_photos(part, generator) for part in held_out(paths))
     begin = time.monotonic()

@@ -29,7 +29,7 @@ from torch import Tensor
 from adapt_diffuse.checkpoints import write_safetensors, write_text, write_whole
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.images import find_photos
-from adapt_diffuse.photo_crops import PhotoCrops
+from adapt_diffuse.photo_crops import PhotoCrops, digest_of
 
 CROPS = ("size", "crops_per_photo", "scaled", "seed")  # options that the crops depend on
 SCHEDULE = {
@@ -96,9 +96,9 @@ def encode_crops(args: argparse.Namespace, device: str) -> Tensor:
     They are kept beside the model, and encoded anew where another command asked for them.
     """
     kept = args.out / "latents.safetensors"
-    photos = PhotoCrops(find_photos(args.images), args.size)
+    paths = find_photos(args.images)
     made_with = {name: str(getattr(args, name)) for name in CROPS}
-    made_with |= {"photos": photos.digest, "autoencoder": content_of(args.autoencoder)}
+    made_with |= {"photos": digest_of(paths), "autoencoder": content_of(args.autoencoder)}
     if kept.exists():
         with safe_open(kept, "pt") as file:
             if file.metadata() == made_with:
@@ -106,6 +106,7 @@ def encode_crops(args: argparse.Namespace, device: str) -> Tensor:
         print("other crops than those of the latents that are kept: encoding anew", flush=True)
     autoencoder = AutoencoderDC.from_pretrained(args.autoencoder).eval()
     autoencoder.to(device, memory_format=torch.channels_last)
+    photos = PhotoCrops(paths, args.size)
     rng = np.random.default_rng(args.seed)
     latents = []
     for _ in range(math.ceil(len(photos) * args.crops_per_photo / 16)):
