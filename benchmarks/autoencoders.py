@@ -21,6 +21,7 @@ from adapt_diffuse.autoencoder import autoencoder_folder, decode_raw, encode_raw
 from adapt_diffuse.bundled import bundled_model
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.degradation import GaussianBlur, measure
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.hosts.diffusers import load_guide
 from adapt_diffuse.metrics import haarpsi, psnr
 from adapt_diffuse.restore import damage_generators
@@ -83,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

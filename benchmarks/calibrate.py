@@ -18,6 +18,7 @@ from torch import Tensor
 from adapt_diffuse.benchmark import NOISE_SEED, Damaged, damage
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.defaults import make_solver, start_settings
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.finish import finished
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.measurement import Measurement
@@ -129,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

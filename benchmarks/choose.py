@@ -18,6 +18,7 @@ from adapt_diffuse.benchmark import NOISE_SEED, TASKS, Damaged, damage
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.cost import Cost
 from adapt_diffuse.defaults import make_solver
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.metrics import haarpsi, psnr
 from adapt_diffuse.restore import generators_for, restore
@@ -122,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

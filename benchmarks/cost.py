@@ -24,6 +24,7 @@ from adapt_diffuse.bundled import bundled_model, default_encoder
 from adapt_diffuse.checkpoints import device_of, write_text
 from adapt_diffuse.cost import Cost
 from adapt_diffuse.degradation import GaussianBlur
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.guidance import Through, data_gradient
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.measurement import Measurement
@@ -168,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.images import find_photos, open_image
 
 SIDE = 32
@@ -63,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

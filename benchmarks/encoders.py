@@ -28,6 +28,7 @@ from adapt_diffuse.checkpoints import device_of, write_text
 from adapt_diffuse.commands.benchmark import spread
 from adapt_diffuse.cost import peak_memory
 from adapt_diffuse.degradation.families import parse_family
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.images import find_photos
 from adapt_diffuse.photo_crops import PhotoCrops
 from adapt_diffuse.severity.checkpoint import count_parameters
@@ -162,4 +163,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

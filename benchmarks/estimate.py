@@ -24,6 +24,7 @@ from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import spread
 from adapt_diffuse.defaults import make_solver, start_settings
 from adapt_diffuse.degradation import Degradation, Noise
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.estimate import (
     Damage,
     Estimate,
@@ -170,4 +171,4 @@ def plain(truth: Damage) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

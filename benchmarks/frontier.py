@@ -21,6 +21,7 @@ from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import describe
 from adapt_diffuse.defaults import LINEAR_ONLY, kind_of, start_settings
 from adapt_diffuse.degradation import Degradation
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.start import StartSettings
 from benchmarks.cost import denoiser_forwards
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
@@ -112,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

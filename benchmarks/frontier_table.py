@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.statistics import difference_interval
 from benchmarks.cost import denoiser_forwards
 from benchmarks.figures import COLOURS, DPI, GREY, METRICS
@@ -125,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,6 +17,7 @@ from torch import Tensor
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import spread
 from adapt_diffuse.degradation.kernel import LUMINANCE
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.estimate import estimate_damage, load_estimator
 from adapt_diffuse.estimate.simulate import saved
 from adapt_diffuse.images import find_photos, read_photo
@@ -73,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

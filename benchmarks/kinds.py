@@ -19,6 +19,7 @@ from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.restore import encoders
 from adapt_diffuse.defaults import make_solver, start_settings
 from adapt_diffuse.degradation import Degradation, measure, parse_degradation
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.finish import finished
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.images import write_image
@@ -94,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -27,6 +27,7 @@ from diffusers import AutoencoderKL
 from adapt_diffuse.autoencoder import autoencoder_folder, decode_raw, downsampling, latent_channels
 from adapt_diffuse.bundled import bundled_model
 from adapt_diffuse.checkpoints import write_text
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.fitted import FittedPass
 from adapt_diffuse.hosts.diffusers import load_guide
 from adapt_diffuse.memory import LocalMachine
@@ -119,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

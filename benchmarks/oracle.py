@@ -25,6 +25,7 @@ import torch
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.defaults import PER_OCTAVE, make_solver, start_settings
 from adapt_diffuse.degradation import Degradation, GaussianBlur, MissingPixels, randn, random_mask
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.prior import over_image
 from adapt_diffuse.restore import generators_for
@@ -146,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

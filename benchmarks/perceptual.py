@@ -22,7 +22,7 @@ import torch
 
 from adapt_diffuse.checkpoints import device_of, write_text
 from adapt_diffuse.commands.benchmark import TRUTH
-from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.errors import AdaptDiffuseError, run_script
 from adapt_diffuse.images import find_photos, read_photo
 from adapt_diffuse.statistics import mean_interval
 from benchmarks.table import interval, table
@@ -105,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,6 +17,7 @@ from torch import Tensor
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import spread
 from adapt_diffuse.degradation import randn
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.images import find_photos
 from adapt_diffuse.photo_crops import PhotoCrops
 from adapt_diffuse.prior import LatentPrior
@@ -66,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

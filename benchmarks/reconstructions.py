@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.images import write_image
 from adapt_diffuse.metrics import psnr
 from benchmarks.inputs import load_photos, load_prior, parser_of
@@ -23,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,7 @@ from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.degradation import noise_levels
 from adapt_diffuse.degradation.base import randn
 from adapt_diffuse.degradation.families import Family, family_from_json
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.hosts.diffusers import load_guide
 from adapt_diffuse.severity import load_severity_encoder
 from adapt_diffuse.severity.encoder import Encode
@@ -101,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -18,6 +18,7 @@ from adapt_diffuse.benchmark import Damaged, MethodSettings, run_method
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import describe
 from adapt_diffuse.degradation import GaussianBlur, measure
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.restore import damage_generators
 from benchmarks.inputs import add_encoder, load_encoder, load_photos, load_prior, parser_of
 
@@ -60,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

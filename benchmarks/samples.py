@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from adapt_diffuse.bundled import bundled_model
 from adapt_diffuse.degradation import randn
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.images import to_pil, write_image
 from adapt_diffuse.restore import generators_for
@@ -58,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,7 @@ from adapt_diffuse.degradation import Fading, randn
 from adapt_diffuse.degradation.base import rand
 from adapt_diffuse.degradation.blur import filter_axis, gaussian_taps
 from adapt_diffuse.degradation.defects import draw_marks, marks_mask
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.images import find_photos, read_photo, write_image
 from adapt_diffuse.scratches import find_scratches
 
@@ -141,4 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

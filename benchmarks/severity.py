@@ -20,6 +20,7 @@ from torch import Tensor
 
 from adapt_diffuse.benchmark import TASKS, clean_latents, damage, severities
 from adapt_diffuse.checkpoints import write_text
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.severity import SeverityModel
 from adapt_diffuse.severity.evaluation import correlations
@@ -133,4 +134,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

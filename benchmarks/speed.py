@@ -33,6 +33,7 @@ from adapt_diffuse.autoencoder import load_autoencoder
 from adapt_diffuse.bundled import bundled_model
 from adapt_diffuse.checkpoints import device_of, write_text
 from adapt_diffuse.degradation import GaussianBlur
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.guidance import Through
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.measurement import Measurement
@@ -176,4 +177,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

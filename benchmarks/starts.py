@@ -21,6 +21,7 @@ from adapt_diffuse.benchmark import TASKS, MethodSettings, clean_latents, damage
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import describe
 from adapt_diffuse.defaults import start_settings
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.prior import over_image
 from adapt_diffuse.severity import Encode, Severity, SeverityModel
 from adapt_diffuse.severity.losses import error_variance
@@ -111,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

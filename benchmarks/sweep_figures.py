@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.statistics import difference_interval
 from benchmarks.figures import COLOURS, DPI, GREY, METRICS, PANEL_INCHES, Row, interval
 from benchmarks.table import places, without
@@ -101,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

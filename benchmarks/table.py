@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.statistics import Interval, difference_interval, mean_interval
 from benchmarks.cost import PASS_COST
 
@@ -166,4 +167,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

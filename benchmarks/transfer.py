@@ -14,7 +14,7 @@ from typing import Any
 
 from adapt_diffuse.benchmark import TASKS, Damaged, MethodSettings, damage, run_method, severity_row
 from adapt_diffuse.checkpoints import write_text
-from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.errors import AdaptDiffuseError, run_script
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.severity import SeverityModel, load_severity_encoder
 from benchmarks.inputs import load_photos, load_prior, parser_of
@@ -66,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

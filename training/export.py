@@ -21,6 +21,7 @@ from adapt_diffuse.autoencoder import read_config
 from adapt_diffuse.bundled import MODEL_NAME, WEIGHTS, sha256_of
 from adapt_diffuse.checkpoints import WEIGHTS as WEIGHTS_FILE
 from adapt_diffuse.checkpoints import read_safetensors, write_safetensors
+from adapt_diffuse.errors import run_script
 
 MODEL = WEIGHTS / MODEL_NAME
 ESTIMATOR, SCRATCHES = "degradation-estimator", "scratches"
@@ -191,4 +192,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

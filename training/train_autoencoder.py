@@ -22,6 +22,7 @@ import torch
 from diffusers import AutoencoderDC
 from torch import Tensor
 
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.images import find_photos
 from adapt_diffuse.photo_crops import PhotoCrops
 
@@ -121,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

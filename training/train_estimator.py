@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from adapt_diffuse.checkpoints import device_of, write_text, write_whole
-from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.errors import AdaptDiffuseError, run_script
 from adapt_diffuse.estimate.checkpoint import new_estimator, save_estimator
 from adapt_diffuse.estimate.damage import Damage
 from adapt_diffuse.estimate.network import DamageEstimator
@@ -159,14 +159,15 @@ def train_network(args: argparse.Namespace, examples: Examples, judged: Examples
     network.to(device).train()
     average = copy.deepcopy(network).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(network.parameters(), lr=args.lr, weight_decay=args.weight_decay)
-    steps_in_epoch = len(examples) // args.batch
+    batch = min(args.batch, len(examples))
+    steps_in_epoch = len(examples) // batch
     generator = torch.Generator().manual_seed(args.seed)
     total, step = args.epochs * steps_in_epoch, 0
     turned = mirrored(examples, torch.ones(len(examples), dtype=torch.bool))
     seen = [(network.features(part.statistics), part.damage) for part in (examples, turned)]
     for epoch in range(args.epochs):
         order = torch.randperm(len(examples), generator=generator)
-        for rows in order[: steps_in_epoch * args.batch].split(args.batch):
+        for rows in order[: steps_in_epoch * batch].split(batch):
             rate = args.lr * min(1.0, (step + 1) / 100) * max(0.01, 0.5 * (1 + math.cos(math.pi * step / total)))
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -221,4 +222,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -27,7 +27,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from adapt_diffuse.checkpoints import write_safetensors, write_text, write_whole
-from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.errors import AdaptDiffuseError, run_script
 from adapt_diffuse.images import find_photos
 from adapt_diffuse.photo_crops import PhotoCrops, digest_of
 
@@ -249,4 +249,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

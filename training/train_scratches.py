@@ -20,6 +20,7 @@ from torch import Tensor
 
 from adapt_diffuse.degradation import GaussianBlur
 from adapt_diffuse.degradation.base import rand
+from adapt_diffuse.errors import run_script
 from adapt_diffuse.estimate.simulate import saved
 from adapt_diffuse.images import find_photos, read_photo
 from adapt_diffuse.scratch_network import ScratchNetwork, load_network, new_network, save_network
@@ -121,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

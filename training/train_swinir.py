@@ -27,7 +27,7 @@ from adapt_diffuse.checkpoints import device_of, write_safetensors, write_whole
 from adapt_diffuse.commands.train_severity import load_crops
 from adapt_diffuse.degradation import measure
 from adapt_diffuse.degradation.families import Family, family_to_json, parse_family
-from adapt_diffuse.errors import AdaptDiffuseError
+from adapt_diffuse.errors import AdaptDiffuseError, run_script
 from adapt_diffuse.image_models import spandrel_module
 from adapt_diffuse.metrics import psnr
 from adapt_diffuse.photo_crops import PhotoCrops
@@ -241,22 +241,19 @@ def main() -> None:
     args = parser.parse_args()
     options = {name: getattr(args, name) for name in asdict(defaults) if hasattr(args, name)}
     settings = Settings(**{**options, "depths": tuple(args.depths)})
-    try:
-        train, validation = load_crops(args, settings)
-        family = parse_family(args.family, args.noise_std)
-        training = Training(family, train, validation.centres(), settings, args.out, device_of(args.device))
-        if training.resume():
-            print(f"Going on from step {training.step}.", file=sys.stderr)
-        with tqdm(total=settings.steps, initial=training.step, desc="train-swinir", unit="step") as bar:
+    train, validation = load_crops(args, settings)
+    family = parse_family(args.family, args.noise_std)
+    training = Training(family, train, validation.centres(), settings, args.out, device_of(args.device))
+    if training.resume():
+        print(f"Going on from step {training.step}.", file=sys.stderr)
+    with tqdm(total=settings.steps, initial=training.step, desc="train-swinir", unit="step") as bar:
 
-            def progress(step: int, loss: float) -> None:
-                bar.update(step - bar.n)
-                bar.set_postfix(loss=f"{loss:.4f}")
+        def progress(step: int, loss: float) -> None:
+            bar.update(step - bar.n)
+            bar.set_postfix(loss=f"{loss:.4f}")
 
-            training.run(progress)
-    except AdaptDiffuseError as error:
-        raise SystemExit(f"train_swinir: {error}") from error
+        training.run(progress)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

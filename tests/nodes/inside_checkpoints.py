@@ -137,7 +137,7 @@ def independent(name: str, patch: str, through: str, seen: tuple[Any, ...]) -> t
     level = sigma.float() / (1 + sigma.float()) if flow else sigma.float()
     in_host = source * (1 - level) if flow else source
     comfy.model_management.in_training = True
-    with torch.enable_grad(), torch.autograd.graph.allow_mutation_on_saved_tensors():
+    with torch.enable_grad(), copies_saved():
         means = []
         for text, more in host.conditioning:
             # the size of the photo that the host assumes for a latent of 8 x 6
@@ -155,6 +155,11 @@ def independent(name: str, patch: str, through: str, seen: tuple[Any, ...]) -> t
     return z0.detach(), gradient
 
 
+def copies_saved() -> Any:
+    """Every activation is copied for the backward pass: Flux goes on to write into some of them."""
+    return torch.autograd.graph.saved_tensors_hooks(lambda saved: saved.detach().clone(), lambda saved: saved)
+
+
 def gradient(name: str, patch: str = "", throughs: tuple[str, ...] = ("denoiser", "decoder")) -> dict[str, Any]:
     """Gradients inside the host against independent ones; the shared models before and after."""
     found: dict[str, Any] = {}
@@ -168,9 +173,11 @@ def gradient(name: str, patch: str = "", throughs: tuple[str, ...] = ("denoiser"
             unchanged = before == loaded_digest(host)
             del host
         z0, expected = independent(name, patch, through, spy.seen[0])
+        _, again = independent(name, patch, through, spy.seen[0])
         found[through] = {
             "norm": float(expected.norm()),
             "gradient": distance(spy.seen[0][2], expected),
+            "repeated": distance(again, expected),
             "z0": distance(spy.seen[0][3], z0),
             "unchanged": unchanged,
         }
