@@ -85,6 +85,18 @@ def test_every_start_has_a_row_and_its_own_severity(run):
     assert by_name["times-2"]["denoiser_forwards"] > by_name["times-0.5"]["denoiser_forwards"]
 
 
+def test_the_oracle_is_the_standard_deviation_of_the_true_error(run, monkeypatch):
+    made = {}
+    for name in ("severities", "clean_latents"):
+        whole = getattr(starts, name)
+        monkeypatch.setattr(
+            starts, name, lambda *arguments, name=name, whole=whole: made.setdefault(name, whole(*arguments))
+        )
+    (row,) = run(starts, "--task", "gaussian-blur-varying", "--only", "oracle")
+    error = (made["severities"].z_hat - made["clean_latents"]).flatten(1)
+    assert [photo["sigma_hat"] for photo in row["photos"]] == pytest.approx(error.std(1).tolist(), rel=1e-6)
+
+
 @pytest.mark.parametrize("task", ["gaussian-blur-varying", frontier.NONLINEAR])
 def test_fixed_starts_are_of_the_density_that_the_tool_has_for_the_damage(run, monkeypatch, task):
     seen = []

@@ -8,6 +8,7 @@ from dataclasses import fields
 import pytest
 import torch
 
+from adapt_diffuse.degradation import GaussianBlur, Jpeg, MotionBlur
 from adapt_diffuse.estimate import Damage, Estimate, cautious
 from adapt_diffuse.estimate.caution import allowance, stand_in
 from adapt_diffuse.estimate.damage import FLOOR
@@ -75,6 +76,26 @@ def test_the_allowance_is_about_what_the_error_of_an_estimate_does(truth, guess,
     allowed = allowance(said, y)
     assert 0.5 * off < float(allowed) < 2 * off
     assert float(cautious(said, y).noise_std) == pytest.approx(math.hypot(0.02, float(allowed)))
+
+
+def test_the_allowance_is_half_of_what_changes_between_the_ends_of_the_error():
+    photo = scene(side=120).double()
+    sharp = stand_in(damage_of(std=2.0), photo)
+
+    def half(one, other):
+        return float((one(sharp) - other(sharp)).square().mean().sqrt()) / 2
+
+    expected = half(GaussianBlur(2.4), GaussianBlur(1.6))
+    assert float(allowance(estimate(damage_of(std=2.0), std_error=0.4), photo)) == pytest.approx(expected, rel=1e-6)
+    for quality, ends in ((96.0, (99, 88)), (4.0, (12, 1))):  # no better than 99, no worse than 1
+        compressed = estimate(damage_of(quality=quality), quality_error=8.0)
+        sharp = stand_in(compressed.damage, photo)
+        expected = half(*(Jpeg(end) for end in ends))
+        assert float(allowance(compressed, photo)) == pytest.approx(expected, rel=1e-6)
+    moved = estimate(damage_of(length=9.0, angle=170.0), length_error=1.5, angle_error=20.0)
+    sharp = stand_in(moved.damage, photo)
+    parts = [half(MotionBlur(10.5, 170.0), MotionBlur(7.5, 170.0)), half(MotionBlur(9.0, 10.0), MotionBlur(9.0, 150.0))]
+    assert float(allowance(moved, photo)) == pytest.approx(math.hypot(*parts), rel=1e-6)
 
 
 def test_a_blurred_photo_stands_in_for_a_sharp_one_when_smaller():

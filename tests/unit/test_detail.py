@@ -21,7 +21,7 @@ from adapt_diffuse.degradation import (
     measure,
 )
 from adapt_diffuse.degradation.chain import for_each
-from adapt_diffuse.detail import Tangent, with_detail, without_jpeg
+from adapt_diffuse.detail import Tangent, gain, with_detail, without_jpeg
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
 
@@ -112,6 +112,39 @@ def test_the_weights_are_those_of_the_least_mean_square_error() -> None:
     expected = restored + variance / (variance + noise) * residual
     off = with_detail(restored, measurement) - expected
     assert float(off.abs().max()) < 3e-3 and float(off.square().mean().sqrt()) < 2e-4  # conjugate gradients end early
+
+
+class Dim(Noise):
+    """A photo of half the brightness."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return image / 2
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y / 2
+
+
+def test_the_variance_is_that_of_the_detail_and_not_of_what_an_operator_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At half the brightness a quarter of T is left: the estimate is (T / 2) / (T / 4 + s^2) of the residual."""
+    monkeypatch.setattr(detail, "TOLERANCE", 1e-12)
+    photo = texture()
+    restored, measurement = smooth(photo), damaged(photo, Dim(0.05))
+    residual = measurement.y - restored / 2
+    energy = F.avg_pool2d(residual.square().mean(1, keepdim=True), 7, 1, 3, count_include_pad=False)
+    noise = max(0.05**2, float(energy[..., ::3, ::3].quantile(0.05)))
+    variance = (4 * (energy - noise)).clamp(0, 0.1**2)
+    assert 0 < float(((variance > 0) & (variance < 0.1**2)).double().mean()) < 1
+    change = with_detail(restored, measurement) - restored
+    assert torch.allclose(change, variance / 2 / (variance / 4 + noise) * residual, rtol=0, atol=1e-9)
+
+
+def test_a_blur_leaves_the_squares_of_its_kernel_of_white_noise() -> None:
+    image = torch.zeros(2, 3, 256, 256, dtype=torch.float64)
+    seen = torch.ones_like(image)
+    left = gain(GaussianBlur(torch.tensor([1.0, 2.0])), image, seen)
+    expected = [1 / (4 * torch.pi * std**2) for std in (1.0, 2.0)]
+    assert left.shape == (2, 1, 1, 1) and left.flatten().tolist() == pytest.approx(expected, rel=0.03)
+    assert gain(Noise(0.1), image, seen).flatten().tolist() == pytest.approx([1.0, 1.0], rel=1e-12)
 
 
 @pytest.mark.parametrize(

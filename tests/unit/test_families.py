@@ -112,6 +112,30 @@ def test_the_mixed_family_mixes():
     assert float(torch.corrcoef(torch.stack([stages, level.float()]))[0, 1]) > 0.7
 
 
+def test_the_level_of_the_mixed_family_is_the_sum_of_its_strengths():
+    family = MixedFamily(2.0, 10.0, 3, 40.0, 0.4, 0.2)
+    operator, level = family.sample((60, 3, 64, 64), torch.Generator().manual_seed(0))
+    strength = {
+        GaussianBlur: lambda part: float(part.std) / 2,
+        MotionBlur: lambda part: float(part.length) / 10,
+        LowResolution: lambda part: (float(part.factor) - 1) / 2,
+        Jpeg: lambda part: (100 - float(part.quality)) / 60,
+        Noise: lambda part: float(part.noise_std) / 0.2,
+    }
+    factors = set()
+    for one, whole in zip(operator.degradations, level.tolist(), strict=True):
+        parts = {type(part): part for part in getattr(one, "parts", (one,))}
+        lost = parts.pop(MissingPixels, None)
+        told = sum(strength[kind](part) for kind, part in parts.items())
+        if lost is None:
+            assert told == pytest.approx(whole, abs=1e-6)
+        else:  # a pixel is lost or not: the share is the strength's only about
+            told += float(1 - lost.mask.double().mean()) / 0.4
+            assert told == pytest.approx(whole, abs=5 * 0.5 / 64 / 0.4)
+        factors.add(float(parts[LowResolution].factor) if LowResolution in parts else 1.0)
+    assert factors == {1.0, 2.0, 3.0}
+
+
 def test_noise_of_the_mixed_family_is_uniform_up_to_its_most():
     operator, _ = MixedFamily(noise_std=0.2).sample((500, 3, 1, 1), torch.Generator().manual_seed(0))
     assert 0 <= float(operator.noise_std.min()) < 0.005 and 0.195 < float(operator.noise_std.max()) <= 0.2

@@ -6,7 +6,7 @@ import torch
 from adapt_diffuse.degradation import GaussianBlur, MissingPixels, RandomMissingPixels, measure
 from adapt_diffuse.degradation.base import dot
 from adapt_diffuse.errors import AdaptDiffuseError
-from adapt_diffuse.guidance import data_gradient, safe_norm, size_factor
+from adapt_diffuse.guidance import data_gradient, descend_norm, safe_norm, size_factor
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
 from adapt_diffuse.solvers import LDPS, SOLVERS, State, solve
@@ -155,6 +155,17 @@ def test_the_size_factor_scales_eta():
         bare = LDPS(eta=3.0 * float(factor[index]), normalise=False)
         expected, _ = bare.step(State(x, lambda: noise), sigma, sigma / 2, PRIOR, measurement)
         assert torch.allclose(scaled[index], expected[index], rtol=1e-12, atol=1e-12)
+
+
+def test_a_descent_of_the_norm_is_the_gradient_of_images_from_minus_one_to_one():
+    x, sigma, measurement = scene(task="mask")
+    z0 = PRIOR.denoise(x, sigma).requires_grad_()
+    (gradient,) = torch.autograd.grad(data_term(measurement, z0).sum(), z0)
+    z0 = z0.detach()
+    kept = 3 * measurement.degradation.mask.flatten(1).double().sum(1)
+    length = 6.0 * (kept / (3 * 256 * 256)) ** 0.5
+    moved = descend_norm(PRIOR, measurement, z0, 6.0) - z0
+    assert relative_error(moved, -length.reshape(-1, 1, 1, 1) * gradient) < 1e-12
 
 
 def test_the_step_is_linear_in_eta():

@@ -38,6 +38,24 @@ class LinearPrior(ToyPrior):
         return x / (1 + sigma.reshape(-1, 1, 1, 1) ** 2)
 
 
+class CurvedPrior(LinearPrior):
+    """A decoder that saturates at a tenth, so that no latent brings the image near a photo that is far."""
+
+    def decode(self, z0):
+        return torch.tanh(super().decode(z0)) / 10
+
+
+class LossyPrior(LinearPrior):
+    """An encoder that is no inverse: another matrix, (n, 27)."""
+
+    def __init__(self, matrix, latent, encoder):
+        super().__init__(matrix, latent)
+        self.encoder = encoder
+
+    def encode(self, image):
+        return (image.flatten(1) @ self.encoder.T).reshape(-1, *self.latent)
+
+
 def numbers(*shape, seed):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -77,6 +95,21 @@ def test_one_iteration_is_the_exact_line_search():
     length = float(((found - anchor) * pull).sum() / (pull * pull).sum())
     assert relative_error(found, anchor + length * pull) < 1e-12
     assert objective(length) < min(objective(0.999 * length), objective(1.001 * length))
+
+
+def test_a_step_of_a_fit_ends_at_four_trial_steps():
+    """Where the decoder saturates on the way, the parabola through both ends goes on for long."""
+    plain, anchor, near = linear_scene()
+    prior, measurement = CurvedPrior(plain.matrix, plain.latent), Measurement.of(near.y + 4, near.degradation)
+    residual, pull = slope(prior, measurement, anchor)
+    steepness = pull.square().sum((1, 2, 3)) / residual.square().sum((1, 2, 3))
+    weight = steepness * torch.tensor([0, 1e-4])
+    trial = (1 / (steepness + weight)).reshape(-1, 1, 1, 1)
+    change = residual - measurement.residual(prior.decode(anchor + trial * pull))
+    bend = change.square().sum((1, 2, 3)) + weight * (trial * pull).square().sum((1, 2, 3))
+    assert bool(((residual * change).sum((1, 2, 3)) / bend > 5).all())
+    found = fit_latent(prior, measurement, anchor, weight, iterations=1, tau=0.0)
+    assert relative_error(found - anchor, 4 * trial * pull) < 1e-12
 
 
 def test_a_slope_is_the_gradient_and_a_curvature_that_along_a_direction():
@@ -158,6 +191,59 @@ def test_the_last_step_gives_the_fit_itself(solver):
     assert float((fitted - PRIOR.denoise(x, sigma)).abs().max()) > 1e-6
 
 
+@by_name
+def test_a_step_puts_back_the_noise_between_x_and_the_posterior_mean(solver):
+    x, sigma, measurement = scene()
+    solver = replace(solver, churn=0.3) if isinstance(solver, ChurnedSolver) else solver
+    fresh, sigma_next = numbers(*x.shape, seed=6), sigma / 3
+    moved, fitted = solver.step(State(x, lambda: fresh), sigma, sigma_next, PRIOR, measurement)
+    found = (x - PRIOR.denoise(x, sigma)) / sigma.reshape(-1, 1, 1, 1)
+    share = torch.full_like(sigma, 0.3) if isinstance(solver, ChurnedSolver) else 1 / (1 + sigma_next)
+    kept, drawn, level = (values.reshape(-1, 1, 1, 1) for values in ((1 - share) ** 0.5, share**0.5, sigma_next))
+    assert relative_error(moved, fitted + level * (kept * found + drawn * fresh)) < 1e-12
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_flow_dps_is_normalised_gradients_weighed_by_the_time_of_the_flow(iterations):
+    prior, z0, measurement = linear_scene()
+    sigma = torch.tensor([0.25, 4.0], dtype=torch.float64)
+    matrix, y = prior.matrix[SEEN_VALUES], measurement.y.flatten(1)[:, SEEN_VALUES]
+    length = 2 * 6.0 * (len(matrix) / (3 * 256 * 256)) ** 0.5  # 2: of images on [-1, 1]
+    z = z0.flatten(1)
+    for _ in range(iterations):
+        misfit = y - z @ matrix.T
+        z = z + length * (misfit @ matrix) / misfit.norm(dim=1, keepdim=True)
+    time = torch.tensor([0.2, 0.8], dtype=torch.float64).reshape(-1, 1, 1, 1)
+    found = FlowDPS(6.0, iterations).fit(State(z0, torch.Tensor), z0, sigma, prior, measurement)
+    assert relative_error(found - z0, time * (z.reshape(z0.shape) - z0)) < 1e-12
+
+
+@pytest.mark.parametrize("trust", [0.5, 4.0])
+def test_diffpir_is_the_dense_solve_that_trust_weighs(trust):
+    prior, anchor, measurement = linear_scene()
+    sigma = torch.tensor([0.3, 0.8], dtype=torch.float64)
+    solver = LatentDiffPIR(trust, iterations=60, discrepancy=False)
+    found = solver.fit(State(anchor, torch.Tensor), anchor, sigma, prior, measurement)
+    expected = exact(prior, anchor, measurement, trust * 0.05**2 * (1 + sigma**2) / sigma**2)
+    assert relative_error(found - anchor, expected - anchor) < 1e-9
+
+
+@pytest.mark.parametrize("correct", [True, False])
+def test_latino_takes_out_what_the_autoencoder_loses_unless_told_not_to(correct):
+    prior, z0, measurement = linear_scene()
+    lossy = LossyPrior(prior.matrix, prior.latent, numbers(18, 27, seed=8) / 3)
+    sigma = torch.tensor([0.4, 0.8], dtype=torch.float64)
+    image = prior.decode(z0)
+    spread = image.flatten(1).std(1) / z0.flatten(1).std(1)
+    weight = (2.0 * 0.05**2 * (1 + sigma**2) / sigma**2 / spread**2).reshape(-1, 1, 1, 1)
+    nearest = torch.where(SEEN.bool(), (measurement.y + weight * image) / (1 + weight), image)
+    expected = z0 + lossy.encode(nearest - image) if correct else lossy.encode(nearest)
+    solver = LATINO(trust=2.0, correct=correct)
+    found = solver.fit(State(z0, torch.Tensor), z0, sigma, lossy, measurement)
+    assert relative_error(found, expected) < 1e-12
+    assert relative_error(lossy.encode(image), z0) > 0.1
+
+
 def test_latino_is_the_fit_in_latents_where_the_autoencoder_is_a_rotation():
     _, _, measurement = linear_scene()
     prior = LinearPrior(torch.linalg.qr(numbers(27, 27, seed=1))[0], (3, 3, 3))
@@ -184,6 +270,22 @@ def test_latent_daps_without_heat_finds_the_estimate_that_trust_weighs(trust):
     found = LatentDAPS(ode_steps=1, iterations=2500, trust=trust).fit(still, anchor, sigma, prior, measurement)
     expected = exact(prior, anchor, measurement, anchor_weight(measurement, sigma, trust))
     assert relative_error(found - anchor, expected - anchor) < 1e-2
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_the_flow_of_latent_daps_is_eulers_in_equal_ratios(steps):
+    """Of latents that are standard normal: each step multiplies x by a number, and so does the end."""
+    prior, x, _ = linear_scene()
+    sigma = torch.tensor([0.7, 9.0], dtype=torch.float64)
+    factors = []
+    for start in sigma.tolist():
+        ratio, level, factor = (float(prior.sigmas[0]) / start) ** (1 / steps), start, 1.0
+        for _ in range(steps - 1):
+            factor *= (1 + level * ratio * level) / (1 + level**2)
+            level *= ratio
+        factors.append(factor / (1 + level**2))
+    found = LatentDAPS(ode_steps=steps).flow(x, prior.denoise(x, sigma), sigma, prior)
+    assert relative_error(found, torch.tensor(factors, dtype=torch.float64).reshape(-1, 1, 1, 1) * x) < 1e-12
 
 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 2.0])

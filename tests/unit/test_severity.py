@@ -13,7 +13,7 @@ from adapt_diffuse.checkpoints import read_safetensors, write_safetensors
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.padding import pad_to_multiple
 from adapt_diffuse.severity import load_severity_encoder, save_severity_encoder
-from adapt_diffuse.severity.encoder import PaperHead
+from adapt_diffuse.severity.encoder import LogSigmaHead, PaperHead
 from adapt_diffuse.severity.losses import paper_terms
 from tests.models import config_of, drawn_batch, tiny_autoencoder, tiny_severity_encoder
 from tests.reference import relative_error
@@ -57,6 +57,26 @@ def test_sigma_hat_learns_from_encoder_and_head(kind, head):
     first = next(iter(encoder.encoder.parameters()))
     assert float(first.grad.abs().max()) > 0
     assert all(float(p.grad.abs().max()) > 0 for p in encoder.head.parameters())
+
+
+def test_the_head_reads_the_mean_and_the_spread_of_the_features():
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng():
+        head = LogSigmaHead(5, 6).double()
+    values = [torch.randn(value.shape, generator=generator, dtype=torch.float64) for value in head.parameters()]
+    torch.nn.utils.vector_to_parameters(torch.cat([value.flatten() for value in values]), head.parameters())
+    project, at, mix, offset, log_sigma, bias = values
+    features = torch.randn(3, 5, 4, 7, generator=generator, dtype=torch.float64)
+
+    def silu(value):
+        return value / (1 + (-value).exp())
+
+    local = silu(torch.einsum("of,bfhw->bohw", project[:, :, 0, 0], features) + at[:, None, None])
+    mean = local.mean((2, 3))
+    spread = (local.square().mean((2, 3)) - mean**2).sqrt()
+    hidden = silu(mean @ mix[:, :6].T + spread @ mix[:, 6:].T + offset)
+    expected = (hidden @ log_sigma[0] + bias).exp()
+    assert relative_error(head(features, features).detach(), expected) < 1e-12
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 97), (130, 75), (32, 48)])

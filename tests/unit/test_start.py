@@ -103,6 +103,17 @@ def test_a_matched_start_has_the_noise_of_its_level(levels, rounding):
     assert float(start.sigma[2]) == float(thin(SIGMAS, levels)[-1])
 
 
+@pytest.mark.parametrize("levels", [0, 3, 500])
+def test_the_papers_start_has_no_more_noise_than_the_highest_level(levels):
+    top = float(thin(SIGMAS, levels)[-1])
+    known = severity(torch.tensor([0.8, 0.95, 7.0], dtype=torch.float64) * top)
+    start = flash_start(known, PRIOR, StartSettings(1.2, "paper", levels=levels), generators_for(3, 3))
+    eps = randn(known.z_hat.shape, known.z_hat, generators_for(3, 3))
+    noise = torch.tensor([1.2**0.5 * 0.8, 1.0, 1.0], dtype=torch.float64) * top
+    assert relative_error(start.x, known.z_hat + column(noise) * eps) < 1e-12
+    assert start.sigma.tolist() == pytest.approx([0.8 * top, 0.95 * top, top], rel=1e-12)
+
+
 @pytest.mark.parametrize("levels", [1, 3, 5, 10, 500])
 def test_few_levels_do_not_move_the_start(levels):
     whole, few = (flash_schedules(SIGMA_HAT, SIGMAS, StartSettings(levels=n)) for n in (0, levels))

@@ -1,7 +1,8 @@
 """Our sigma-form steps equal the papers' variance-preserving formulas, written down here a second time.
 
 Independent of the package: the DDPM step of Ho et al. 2020 (eq. 6, 7 and 11), Latent-DPS of Rout et al. 2023, a blur
-made of scipy's matrices, and the start rule of Fabian et al. 2024 as a loop.
+made of scipy's matrices, the way back of ReSample's fits (Song et al. 2024, eq. 11), and the start rule of Fabian et
+al. 2024 as a loop.
 """
 
 import numpy as np
@@ -17,6 +18,7 @@ from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.restore import generators_for
 from adapt_diffuse.schedule import match_level, vp_sigmas
 from adapt_diffuse.solvers import LDPS, State, ddim_step, solve
+from adapt_diffuse.solvers.resample import stochastic_resample
 from tests.reference import ToyPrior, relative_error, toy_weights
 
 WEIGHTS = toy_weights(seed=11)
@@ -138,6 +140,29 @@ def test_a_whole_descent_is_the_published_loop(scene):
         noise = torch.stack([torch.randn(z.shape[1:], generator=generator) for generator in generators]).double()
         z = ldps_step(z, torch.full((3,), level), noise, 2.0, *published)
     assert relative_error(ours, z) < 1e-9
+
+
+def published_resample(fitted, z_next, level, noise, gamma):
+    abar, previous = (ABAR[index].reshape(-1, 1, 1, 1) for index in (level, level - 1))
+    variance = gamma * (1 - previous) / abar * (1 - abar / previous)
+    mean = (variance * abar.sqrt() * fitted + (1 - abar) * z_next) / (variance + 1 - abar)
+    return mean + (variance * (1 - abar) / (variance + 1 - abar)).sqrt() * noise
+
+
+@pytest.mark.parametrize("gamma", [0.5, 40.0, 2000.0])
+def test_a_fit_goes_back_as_published(scene, gamma):
+    fitted, noise, _, _ = scene
+    x_next = fitted.flip(0) + noise.flip(1)
+    _, sigma, sigma_next = in_sigma_form(fitted, LEVELS)
+    found = stochastic_resample(fitted, x_next, sigma, sigma_next, noise, gamma)
+    expected = published_resample(fitted, in_vp_form(x_next, sigma_next), LEVELS, noise, gamma)
+    assert relative_error(in_vp_form(found, sigma_next), expected) < 1e-12
+
+
+def test_the_last_fit_is_given_back_without_noise(scene):
+    fitted, noise, _, _ = scene
+    _, sigma, sigma_next = in_sigma_form(fitted, torch.tensor([0, 0, 0]))
+    assert torch.equal(stochastic_resample(fitted, 2 * noise, sigma, sigma_next, noise, 40.0), fitted)
 
 
 @given(std=st.floats(0, 8), height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
