@@ -25,9 +25,11 @@ class Cost:
     decoder_forwards: int = 0
     decoder_backwards: int = 0
     encoder_passes: int = 0
+    encoder_backwards: int = 0
     guide_decoder_forwards: int = 0
     guide_decoder_backwards: int = 0
     guide_encoder_passes: int = 0
+    guide_encoder_backwards: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Cost)))
@@ -66,7 +68,7 @@ class CountedPrior:
 
     def _encode(self, codec: Codec, whose: str, image: Tensor) -> Tensor:
         self._count(f"{whose}encoder_passes", image)
-        return codec.encode(image)
+        return self._watch(codec.encode(image), f"{whose}encoder_backwards")
 
     def _decode(self, codec: Codec, whose: str, z0: Tensor) -> Tensor:
         self._count(f"{whose}decoder_forwards", z0)

@@ -132,10 +132,17 @@ def on_scale(photo: Tensor, path: Path) -> Tensor:
 
 
 def read_mask(path: str | Path) -> Tensor:
-    """A mask as (1, 1, H, W) float32: 1 where the image is lighter than middle grey (lost), else 0 (kept)."""
+    """A mask as (1, 1, H, W) float32: 1 where the image is lighter than middle grey (lost), else 0 (kept).
+
+    What is transparent is kept, whatever its colour: of a mask that was painted on a layer of its own.
+    """
     # by way of a photo, because Pillow cuts 16-bit greyscale off at 255
     values = np.asarray(to_pil(read_photo(path)).convert("L"), dtype=np.float32) / 255
-    return torch.from_numpy(values > 0.5).float()[None, None]
+    lost = values > 0.5
+    image = open_image(Path(path))
+    if image.has_transparency_data:
+        lost &= np.asarray(image.convert("RGBA"))[..., 3] > 127
+    return torch.from_numpy(lost).float()[None, None]
 
 
 def to_pil(image: Tensor) -> Image.Image:

@@ -84,8 +84,12 @@ class Measurement:
 
         Where the degradation has no noise it is 0 for an image that fits exactly, and infinite for every other.
         """
-        norm = in_float(self.residual(image)).flatten(1).norm(dim=1).cpu().double()
-        return torch.where(norm == 0, 0, norm / (noise_levels(self.degradation, len(norm)) * self.count().sqrt()))
+        rms = self.residual_rms(image)
+        return torch.where(rms == 0, 0, rms / noise_levels(self.degradation, len(rms)))
+
+    def residual_rms(self, image: Tensor) -> Tensor:
+        """Root mean square of ``residual`` over what was measured, (B,) float64 on the CPU."""
+        return in_float(self.residual(image)).flatten(1).norm(dim=1).cpu().double() / self.count().sqrt()
 
     def for_latents(self, count: int) -> Measurement:
         """The measurement for ``count`` latents: a single photo is that of all of them."""

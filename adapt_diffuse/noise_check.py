@@ -1,16 +1,19 @@
-"""Whether a photo has more noise than its degradation says: the mistake that ruins a restoration most."""
+"""Whether a photo is as its degradation says: more noise, or another operator, ruins a restoration."""
 
 from __future__ import annotations
 
 from functools import cache
 
 import torch
+from torch import Tensor
 
 from .degradation import noise_levels
+from .detail import with_detail
 from .estimate import DamageEstimator, estimate_damage, load_estimator
+from .estimate.estimate import ENOUGH
 from .measurement import Measurement
 
-LOOK, ENOUGH = 768, 64  # pixels of the photo's middle that are looked at, at most and at least
+LOOK = 768  # pixels of the photo's middle that are looked at, at most
 MORE, LEAST = 1.5, 0.005  # times and plus what was said: below it is no mistake worth a word
 
 
@@ -30,6 +33,19 @@ def unsaid_noise(measurement: Measurement) -> list[float]:
     seen = estimate_damage(middle.clamp(0, 1).cpu().float(), _estimator()).damage.noise_std.cpu().double()
     noise[whole.cpu()] = torch.where(seen > MORE * said + LEAST, seen, 0)
     return noise.tolist()
+
+
+@torch.no_grad()
+def misfit(image: Tensor, measurement: Measurement, detail: float = 0.0) -> list[float]:
+    """For each restored photo how far, on [0, 1], the damaged photo is from the damage done to it: its noise, or more.
+
+    It is much more than the noise where the degradation is not what happened. What the autoencoder has lost is no sign
+    of that: it is put back first.
+
+    Args:
+        image: (B, 3, H, W) on [0, 1], finished with ``detail``.
+    """
+    return measurement.residual_rms(image if detail >= 1 else with_detail(image, measurement)).tolist()
 
 
 @cache

@@ -125,8 +125,9 @@ def noise_start(like: Tensor, prior: LatentPrior, settings: StartSettings, gener
 def ddim_inversion(z0: Tensor, schedules: list[Tensor], prior: LatentPrior) -> Tensor:
     """From clean latents up each image's schedule by the deterministic recursion (Song et al. 2021, section 4.3).
 
-    ``x' = x + (sigma' - sigma) (x - denoise(x, sigma')) / sigma'``. The released code does the same in its own
-    coordinates (Fabian et al. 2024, appendix E).
+    ``x' = x + (sigma' - sigma) (x - denoise(x, sigma')) / sigma'``. The released code (Fabian et al. 2024, appendix E)
+    shows the network the latent scaled for the level below instead: the same for small steps, some percent apart where
+    a step is large.
 
     Args:
         z0: (B, C, h, w).

@@ -40,10 +40,12 @@ PASS_COST = {
     "decoder_forwards": 0.6,
     "decoder_backwards": 0.7,
     "encoder_passes": 0.5,
+    "encoder_backwards": 0.5,
     # of the tiny autoencoder that training.train_autoencoder --like makes
     "guide_decoder_forwards": 0.2,
     "guide_decoder_backwards": 0.2,
     "guide_encoder_passes": 0.2,
+    "guide_encoder_backwards": 0.2,
 }
 
 
@@ -115,9 +117,9 @@ def pass_ratios(prior: DiffusersPrior, codec: Codec, batch: int, size: int, roun
         z = prior.encode(photo)
     sigma = torch.full((batch,), 0.5)
 
-    def with_backward(forward: Callable[[Tensor], Tensor]) -> Callable[[], object]:
+    def with_backward(forward: Callable[[Tensor], Tensor], given: Tensor = z) -> Callable[[], object]:
         def call() -> object:
-            source = z.clone().requires_grad_()
+            source = given.clone().requires_grad_()
             return torch.autograd.grad(forward(source).sum(), source)
 
         return call
@@ -128,6 +130,7 @@ def pass_ratios(prior: DiffusersPrior, codec: Codec, batch: int, size: int, roun
         "decoder_forwards": torch.no_grad()(lambda: codec.decode(z)),
         "decoder": with_backward(codec.decode),
         "encoder_passes": torch.no_grad()(lambda: codec.encode(photo)),
+        "encoder": with_backward(codec.encode, photo),
     }
     found = ratios(timed, rounds, prior.device)
     return {
@@ -136,6 +139,7 @@ def pass_ratios(prior: DiffusersPrior, codec: Codec, batch: int, size: int, roun
         "decoder_forwards": found["decoder_forwards"],
         "decoder_backwards": found["decoder"] - found["decoder_forwards"],
         "encoder_passes": found["encoder_passes"],
+        "encoder_backwards": found["encoder"] - found["encoder_passes"],
     }
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import spread
+from adapt_diffuse.commands.restore import encoders
 from adapt_diffuse.defaults import make_solver, start_settings
 from adapt_diffuse.degradation import Degradation, Noise
 from adapt_diffuse.errors import run_script
@@ -42,7 +43,7 @@ from adapt_diffuse.images import centre_crop, find_photos, read_photo
 from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.metrics import haarpsi, psnr
 from adapt_diffuse.restore import generators_for, restore
-from benchmarks.inputs import add_encoder, load_encoder, load_prior, parser_of
+from benchmarks.inputs import add_encoder, load_prior, parser_of
 
 ASSUMED_NOISE = 0.05  # the command line's, of a user who does not look
 NUMBERS = ("std", "length", "angle", "quality", "noise")
@@ -108,11 +109,13 @@ def restorations(
     args: argparse.Namespace, photos: list[Tensor], hurt: list[Tensor], rows: list[tuple[Damage, Estimate]]
 ) -> dict[str, dict[str, list[float]]]:
     """PSNR and HaarPSI of each photo, damaged, and restored with each of the degradations."""
-    prior, encoder = load_prior(args), load_encoder(args, "mixed")
+    prior = load_prior(args)
+    fitting = encoders(prior, args.severity_encoder)  # as the tool takes them
 
     def restored(y: Tensor, degradation: Degradation, index: int) -> Tensor:
         solver = make_solver("default", degradation)
         start = start_settings("default", 0, degradation)
+        encoder = fitting((y.shape[2], y.shape[3]), degradation)
         image = restore(y, degradation, prior, solver, generators_for(index, 1), encoder, start).image
         return finished(image, Measurement.of(y, degradation))
 
@@ -120,7 +123,7 @@ def restorations(
     found: dict[str, dict[str, list[float]]] = {}
     for index, (photo, y, (truth, said)) in enumerate(zip(photos, hurt, rows, strict=True)):
         assumed = cautious(said, y)
-        by_estimate = restored(y, assumed.degradation(), index)
+        by_estimate = y.clamp(0, 1) if bool(said.damage.nothing) else restored(y, assumed.degradation(), index)
         if (gentler := doubted(assumed, y, by_estimate)) is not None:
             by_estimate = restored(y, gentler.degradation(), index)
         images = {

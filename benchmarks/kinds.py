@@ -27,7 +27,7 @@ from adapt_diffuse.measurement import Measurement
 from adapt_diffuse.metrics import haarpsi, psnr
 from adapt_diffuse.restore import damage_generators, generators_for, restore
 from adapt_diffuse.severity import SeverityModel
-from adapt_diffuse.severity.calibration import Calibration
+from adapt_diffuse.severity.calibration import Calibration, fill_lost
 from adapt_diffuse.sheet import before_after
 from benchmarks.inputs import load_photos, load_prior, parser_of
 from benchmarks.table import table
@@ -50,11 +50,15 @@ KINDS = (
 def pictures(
     degradation: Degradation, truth: Tensor, prior: DiffusersPrior, encoder: SeverityModel, batch: int
 ) -> dict[str, Tensor]:
-    """The photos (n, 3, H, W) on [0, 1]: damaged, estimated, by the solver alone, and as the tool gives them."""
-    versions: dict[str, list[Tensor]] = {"damaged": [], "ae": [], "solver": [], "default": []}
+    """The photos (n, 3, H, W) on [0, 1]: damaged, lost pixels filled without a model, and restored.
+
+    The estimate (``ae``), what the solver makes alone, and what the tool gives (``default``).
+    """
+    versions: dict[str, list[Tensor]] = {"damaged": [], "filled": [], "ae": [], "solver": [], "default": []}
     for first, part in zip(range(0, len(truth), batch), truth.split(batch), strict=True):
         y = measure(part, degradation, damage_generators(first, len(part)))
         versions["damaged"].append(degradation.start_image(y).clamp(0, 1))
+        versions["filled"].append(fill_lost(versions["damaged"][-1], degradation))
         for method, solver in (("ae", None), ("solver", make_solver("default", degradation))):
             generators = generators_for(first + NOISE_SEED, len(part))
             start = start_settings("default", 0, degradation)

@@ -17,7 +17,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from adapt_diffuse.benchmark import TASKS, MethodSettings, clean_latents, damage, run_method, severities
+from adapt_diffuse.benchmark import NOISE_SEED, TASKS, MethodSettings, clean_latents, damage, run_method, severities
 from adapt_diffuse.checkpoints import write_text
 from adapt_diffuse.commands.benchmark import describe
 from adapt_diffuse.defaults import start_settings
@@ -91,7 +91,7 @@ def main() -> None:
     found = severities(photos, prior, encoder)
     z0 = clean_latents(truth, prior)
     sigma_hat, true_error = found.sigma_hat, error_variance(found.z_hat, z0).sqrt().cpu()
-    noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(args.seed)).to(z0)
+    noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(args.seed + 2 * NOISE_SEED)).to(z0)
     estimates = {
         "gaussian": z0 + over_image(true_error, z0) * noise,
         "coloured": z0 + with_spectrum_of(found.z_hat.to(z0) - z0, noise),

@@ -14,7 +14,7 @@ tune() { # TASK METHOD PHOTOS OPTION VALUE...
 varying=gaussian-blur-varying strong=gaussian-blur-fixed lost=random-inpainting shake=nonlinear-blur
 tune $varying ae,flash-ldps 8 eta 4 6 8 11 16
 tune $strong ae,flash-ldps 8 eta 4 6 8 11
-tune $lost ae,flash-ldps 8 eta 4 8 11 16
+tune $lost ae,flash-ldps 8 eta 5 8 11 16
 tune $varying ldps 4 eta 1 2 4 # four: the one that is blurred most shows what is too much
 tune $strong ldps 2 eta 0.6 1.5 4
 tune $lost ldps 2 eta 3 8 16

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from comfy_api.latest import io, ui
@@ -76,7 +74,7 @@ class EstimateDegradation(io.ComfyNode):
                 found = estimate_damage(photo, estimator)
                 estimates.append(replace(found, damage=without(found.damage, blur, low_resolution, jpeg)))
                 damages.append(cautious(estimates[-1], photo))
-            estimate = joined(estimates)
+            estimate = Estimate.joined(estimates)
             lines = [describe_estimate(estimate, index) for index in range(len(estimate))]
             numbered = [f"photo {number}: {line}" for number, line in enumerate(lines, 1)]
             report = "\n".join(numbered if len(lines) > 1 else lines)
@@ -94,12 +92,3 @@ def without(damage: Damage, blur: bool, low_resolution: bool, jpeg: bool) -> Dam
     if not jpeg:
         damage = replace(damage, quality=none + NO_JPEG)
     return damage
-
-
-def joined(each: Sequence[Estimate]) -> Estimate:
-    """One Estimate of several."""
-    numbers: dict[str, Any] = {"damage": Damage.joined([one.damage for one in each])}
-    for field in fields(Estimate):
-        if field.name not in numbers:
-            numbers[field.name] = torch.cat([getattr(one, field.name) for one in each])
-    return Estimate(**numbers)

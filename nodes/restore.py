@@ -23,7 +23,7 @@ from ..adapt_diffuse.hosts.comfy_restore import (
     sample_batch,
 )
 from ..adapt_diffuse.measurement import Measurement
-from ..adapt_diffuse.noise_check import unsaid_noise
+from ..adapt_diffuse.noise_check import misfit, unsaid_noise
 from ..adapt_diffuse.severity import Severity
 from ..adapt_diffuse.severity.choice import choose
 from ..adapt_diffuse.words import damage_word, describe_batch
@@ -201,8 +201,10 @@ class RestorePhoto(io.ComfyNode):
         residual = measurement.residual_ratio(photo_of(plain).to(measurement.y))
         restored = finished(plain, measurement, match_colours, known_pixels, detail)
         seconds = time.monotonic() - begin
-        told_of = (sampled.levels, degradation, residual, unsaid_noises(measurement, video))
-        lines = describe_batch(severity.sigma_hat, sampled.steps, *told_of, seconds, is_careful(degradation))
+        careful = is_careful(degradation)
+        missed = [0.0] * len(residual) if careful else misfit(photo_of(restored).to(measurement.y), measurement, detail)
+        told_of = (sampled.levels, degradation, residual, unsaid_noises(measurement, video), missed)
+        lines = describe_batch(severity.sigma_hat, sampled.steps, *told_of, seconds, careful)
         report = lines + told
         raw = model.get_model_object("latent_format").process_out(severity.z_hat)
         found = HostSeverity(raw, severity.sigma_hat, severity.photo_size)

@@ -21,7 +21,7 @@ from ..hosts.diffusers import DiffusersPrior
 from ..images import fitted_size, from_head, on_scale, read_photo, smaller
 from ..measurement import Measurement
 from ..memory import LocalMachine, out_of_memory
-from ..noise_check import unsaid_noise
+from ..noise_check import misfit, unsaid_noise
 from ..restore import Restoration, generators_for, restore
 from ..severity import SeverityModel
 from ..solvers import Solver
@@ -73,13 +73,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A photo's place in the restoration of its batch, or why there is none; ``unsaid`` is its ``unsaid_noise``."""
+    """A photo's place in the restoration of its batch, or why there is none; its ``unsaid_noise`` and ``misfit``."""
 
     job: Job
     result: Restoration | None = None
     place: int = 0
     error: AdaptDiffuseError | None = None
     unsaid: float = 0.0
+    misfit: float = 0.0
 
 
 def batches_of(
@@ -164,13 +165,14 @@ def attempt(good: Sequence[tuple[Job, Tensor]], recipe: Recipe) -> Iterator[Outc
     try:
         generators = [generators_for(recipe.seed + job.index, 1)[0] for job in jobs]
         title = jobs[0].photo.name if len(jobs) == 1 else f"{len(jobs)} photos from {jobs[0].photo.name} on"
-        measurement = Measurement.of(torch.cat([photo for _, photo in good]), recipe.degradation)
+        photos = torch.cat([photo for _, photo in good])
+        measurement = Measurement.of(photos, recipe.degradation)
         result = restore_batch(measurement, recipe, generators, title)
-        unsaid = unsaid_noise(measurement)
+        unsaid, missed = unsaid_noise(measurement), misfit(result.image.to(photos), measurement, recipe.detail)
     except Exception as reason:
         error = sentence_of(reason)
     if error is None:
-        yield from (Outcome(job, result, place, unsaid=unsaid[place]) for place, job in enumerate(jobs))
+        yield from (Outcome(job, result, place, None, unsaid[place], missed[place]) for place, job in enumerate(jobs))
     elif len(good) == 1:
         yield Outcome(jobs[0], error=error)
     else:

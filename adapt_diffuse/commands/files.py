@@ -15,7 +15,8 @@ from ..images import find_photos, other_pictures, pictures_in
 def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path]], int]:
     """The photos of all sources, each with the PNG in ``out`` that is made of it, and how many sources had none.
 
-    Photos of the same name get -2, -3, ... . Sources without photos and pictures that are left out are named on stderr.
+    Photos of the same name get -2, -3, ... . What lies in ``out`` is no photo of a folder around it. Sources without
+    photos and pictures that are left out are named on stderr.
 
     Raises:
         AdaptDiffuseError: ``out`` cannot be a folder, or nothing be written to it, no source has a photo, or a photo or
@@ -29,7 +30,7 @@ def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path
     for source in sources:
         say_left_out(source, other_pictures(source))
         try:
-            photos += find_photos(source)
+            photos += [path for path in find_photos(source) if not made_before(path, source, out)]
         except AdaptDiffuseError as error:
             missing.append(error)
     if not photos:
@@ -44,13 +45,21 @@ def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path
     return list(zip(photos, targets, strict=True)), len(missing)
 
 
-def check_writable(folder: Path) -> None:
+def made_before(photo: Path, source: Path, out: Path) -> bool:
+    """Whether a photo of the folder ``source`` is in ``out``, which is a folder inside."""
+    inside = out.resolve()
+    return source.is_dir() and source.resolve() in inside.parents and inside in photo.resolve().parents
+
+
+def check_writable(folder: Path, option: str = "--out") -> None:
     """Raise AdaptDiffuseError where no file can be made in ``folder``: before the work, not after it."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise AdaptDiffuseError(f"No file can be made in {folder} ({error.strerror}): choose another --out.") from None
+        raise AdaptDiffuseError(
+            f"No file can be made in {folder} ({error.strerror}): choose another {option}."
+        ) from None
 
 
 def say_left_out(source: Path, others: Sequence[Path]) -> None:
@@ -99,9 +108,12 @@ def same_file_name(name: str) -> str:
 
 
 def check_report(report: Path | None, photos: Sequence[tuple[Path, Path]]) -> None:
-    """Raise AdaptDiffuseError where the report would replace a photo, or what is made of it."""
+    """Raise AdaptDiffuseError where the report cannot be written, or would replace a photo or what is made of it."""
     if report is None:
         return
+    if report.is_dir():
+        raise AdaptDiffuseError(f"{report} is a folder: choose a file for the report.")
+    check_writable(next((path for path in report.absolute().parents if path.is_dir()), report.parent), "--report")
     originals = {identity(photo) for photo, _ in photos}
     lost = report.exists() and identity(report) in originals
     if lost or report.resolve() in {path.resolve() for pair in photos for path in pair}:

@@ -94,14 +94,23 @@ def check_detail(detail: float | None) -> None:
 def add_solver(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--eta", type=float, help="step size of the data term; default: the tuned one")
     parser.add_argument("--gamma", type=float, help="weight of gml-dps', psld's, resample's own term; default: tuned")
-    parser.add_argument("--steps", type=int, default=0, help="solver steps; 0 takes what the solver likes")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=0,
+        help="solver steps, at most the levels below the start; 0 takes what the solver likes",
+    )
     parser.add_argument(
         "--per-octave",
         type=float,
         help="steps in which the noise halves; 0 walks every level below the start, as the paper does; default: 2 for "
         "latino, diffpir and others that fit the estimate itself (3 for JPEG, camera blur and fading), else 0",
     )
-    parser.add_argument("--levels", type=int, help="levels of the model to walk; default: all, 500 for resample")
+    parser.add_argument(
+        "--levels",
+        type=int,
+        help="levels of the whole model, of which those below the start are walked; default: all, 500 for resample",
+    )
     parser.add_argument(
         "--noise-correction",
         type=float,

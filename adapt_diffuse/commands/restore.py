@@ -40,6 +40,7 @@ from .batches import (
     cost_of,
     outcomes,
     seconds_of,
+    size_on_disk,
 )
 from .blind import Guessed, Guesswork, guessed_outcomes
 from .files import check_report, photos_of
@@ -53,7 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solver", default="default", help=" | ".join(SOLVER_NAMES))
     parser.add_argument("--batch", type=int, help="photos of one size at a time; default: what the memory bears")
     parser.add_argument("--report", type=Path, help="JSON file with the figures of each photo")
-    parser.add_argument("--max-side", type=int, default=0, help="make photos smaller whose longer side has more pixels")
+    parser.add_argument(
+        "--max-side",
+        type=int,
+        default=0,
+        help="make photos smaller whose longer side has more pixels; the numbers of a --degradation are then those of "
+        "the smaller photo: at half the size half the blur",
+    )
     parser.add_argument(
         "--known-pixels",
         choices=("auto", "keep", "restore"),
@@ -169,8 +176,11 @@ def finish(one: Guessed, sigmas: Tensor) -> dict[str, Any] | None:
     except AdaptDiffuseError as error:
         options.say_failed(job.photo, error)
         return None
-    told = describe_restoration(result, sigmas, one.degradation, place, outcome.unsaid, one.estimated)
-    print(f"{job.target}: {'the photo as it is' if one.unchanged else told}")
+    missed = 0.0 if one.words else outcome.misfit  # by an estimate it has been tried again already
+    told = describe_restoration(result, sigmas, one.degradation, place, outcome.unsaid, missed, one.estimated)
+    if one.unchanged:
+        told = "the photo as it is" if result.image.shape[2:] == size_on_disk(job.photo) else "the photo, made smaller"
+    print(f"{job.target}: {told}")
     return {"photo": str(job.photo), "restored": str(job.target), **report_row(result, place)}
 
 

@@ -68,7 +68,8 @@ class MixedFamily:
         count = shape[0]
         each = [generators] * count if isinstance(generators, torch.Generator) else generators
         made = [self._one((1, *shape[1:]), generator) for generator in each]
-        return for_each([operator for operator, _ in made]), torch.tensor([level for _, level in made]).double()
+        levels = torch.tensor([level for _, level in made], dtype=torch.float64)
+        return for_each([operator for operator, _ in made]), levels
 
     def _one(self, shape: Shape, generator: torch.Generator) -> tuple[Degradation, float]:
         chosen, strength = rand((2, STAGES), generator, torch.float64)

@@ -151,6 +151,8 @@ def parse_degradation(text: str, noise_std: float) -> Degradation:
     Raises:
         AdaptDiffuseError: an unknown name or key, or a value that is no number where one is needed.
     """
+    if text.strip() == "auto":
+        raise AdaptDiffuseError("auto is of restore alone, which estimates the damage: name one here.")
     return reduce(chain, [_parse_one(part.strip(), noise_std) for part in text.split("|")])
 
 

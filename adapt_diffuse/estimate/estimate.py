@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -21,6 +22,9 @@ NUMBERS = (
     ("quality", "quality_error", 1.0, 99.0),
 )
 ROUNDING = 1 / 255 / 12**0.5  # noise of 8 bit: the least there is
+ENOUGH = 64  # pixels of a side: smaller photos show too little of what happened to them
+FLAT = 2.5 / 255  # rows and columns of edges in which no channel varies by more are no photo
+BLOCK = 8  # pixels, of JPEG: what is cut off is a multiple
 LARGEST = 0.9  # of log-normal numbers: an uncertainty is told as a part of the number, and no more than this
 
 
@@ -53,6 +57,13 @@ class Estimate:
         rest = (getattr(self, field.name)[indices] for field in fields(self) if field.name != "damage")
         return Estimate(self.damage.select(indices), *rest)
 
+    @staticmethod
+    def joined(each: Sequence[Estimate]) -> Estimate:
+        """The estimates of several batches as those of one."""
+        names = [field.name for field in fields(Estimate) if field.name != "damage"]
+        rest = (torch.cat([getattr(one, name) for one in each]) for name in names)
+        return Estimate(Damage.joined([one.damage for one in each]), *rest)
+
     def scaled(self, scale: float) -> Estimate:
         """The estimate for the photo made smaller to ``scale`` of its size, see ``Damage.scaled``."""
         if scale >= 1:
@@ -80,16 +91,57 @@ class Estimate:
 
 @torch.no_grad()
 def estimate_damage(photo: Tensor, estimator: DamageEstimator) -> Estimate:
-    """What happened to photos (B, 3, H, W) on [0, 1], of any size; each is looked at by itself.
+    """What happened to photos (B, 3, H, W) on [0, 1], of any size from 64 pixels on; each is looked at by itself.
+
+    Flat borders (a canvas, film bars) are left out: JPEG and sharp blur are read in them. Where less than 64 pixels are
+    left, nothing is found.
 
     Raises:
-        AdaptDiffuseError: no pixels, or pixels that are NaN or infinite.
+        AdaptDiffuseError: a photo that is too small, or with pixels that are NaN or infinite.
     """
     if photo.ndim != 4 or photo.shape[1] != 3 or 0 in photo.shape:
         raise AdaptDiffuseError(f"The photo has no pixels: its shape is {tuple(photo.shape)}.")
     if not bool(torch.isfinite(photo).all()):
         raise AdaptDiffuseError("The photo has pixels that are NaN or infinite; repair it first.")
-    return estimate_of(estimator.predict(photo))
+    if (side := min(photo.shape[2:])) < ENOUGH:
+        raise AdaptDiffuseError(
+            f"The photo is too small to tell what happened to it: {side} pixels, where {ENOUGH} are needed. Name the "
+            "damage."
+        )
+    boxes = [inside(one) for one in photo]
+    if all(box == (0, 0, *photo.shape[2:]) for box in boxes):
+        return estimate_of(estimator.predict(photo))
+    found = [
+        estimate_of(estimator.predict(photo[index : index + 1, :, top:bottom, left:right]))
+        if min(bottom - top, right - left) >= ENOUGH
+        else nothing_found(photo.device)
+        for index, (top, left, bottom, right) in enumerate(boxes)
+    ]
+    return Estimate.joined(found)
+
+
+def inside(photo: Tensor) -> tuple[int, int, int, int]:
+    """Top, left, bottom and right of a photo (3, H, W) without flat borders, a whole number of blocks from each."""
+    top, bottom = _varying(photo, 2)
+    left, right = _varying(photo[:, top:bottom], 1) if bottom > top else (0, 0)
+    return top, left, bottom, right
+
+
+def _varying(photo: Tensor, along: int) -> tuple[int, int]:
+    """The first line that is no border, and the end of the last one; lines run ``along`` a dimension of the photo."""
+    lines = ((photo.amax(along) - photo.amin(along)).amax(0) > FLAT).nonzero()[:, 0].tolist()
+    if not lines:
+        return 0, 0
+    count = photo.shape[3 - along]
+    first, last = -(-lines[0] // BLOCK) * BLOCK, count - -(-(count - 1 - lines[-1]) // BLOCK) * BLOCK
+    return first, max(first, last)
+
+
+def nothing_found(device: torch.device) -> Estimate:
+    """The estimate of one photo that shows nothing."""
+    none = torch.zeros(1, dtype=torch.float64, device=device)
+    damage = Damage(none, none, none, none + 1, none + NO_JPEG, none + ROUNDING)
+    return Estimate(damage, none, none, none, none, none, none, none, none)
 
 
 def estimate_of(readings: Readings) -> Estimate:

@@ -108,7 +108,12 @@ class ReSample:
 def stochastic_resample(
     fitted: Tensor, x_next: Tensor, sigma: Tensor, sigma_next: Tensor, noise: Tensor, gamma: float
 ) -> Tensor:
-    """The fitted latent at ``sigma_next``, weighed against the step's own ``x_next`` (Song et al. 2024, eq. 11).
+    """The fitted latent with noise, weighed against the step's own ``x_next`` (Song et al. 2024, eq. 11).
+
+    As in the code of Fabian et al. the signal's level is that of ``sigma``, where Song et al. have ``sigma_next``'s.
+    Between levels that lie close, as ReSample's 500 do, both are the same to some percent; between few levels the
+    result has more noise than ``sigma_next``. Their alphas are of neighbouring training levels, too, so that their
+    gamma is not ours.
 
     Where ``sigma_next`` is 0 it is the fitted latent: nothing of the noise is left.
     """

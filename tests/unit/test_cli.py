@@ -26,9 +26,11 @@ REPORT = {
     "decoder_forwards",
     "decoder_backwards",
     "encoder_passes",
+    "encoder_backwards",
     "guide_decoder_forwards",
     "guide_decoder_backwards",
     "guide_encoder_passes",
+    "guide_encoder_backwards",
 }
 DEGRADATIONS = [
     "gaussian-blur:std=1.5",

@@ -164,6 +164,7 @@ def test_the_cost_of_a_batch_is_shared_by_steps():
 def test_without_an_encoder_the_severity_is_calibrated(files, folder, tmp_path):
     draw_photos(tmp_path / "good", 3, 32, 40, seed=50)
     options = ["--model", files / "model", "--severity-encoder", "none", "--device", "cpu", "--steps", 2]
+    options += ["--degradation", "gaussian-blur:std=2"]
     for name, more in (("sample", []), ("own", ["--calibration-photos", tmp_path / "good"])):
         report = tmp_path / f"{name}.json"
         assert call("restore", folder, "--out", tmp_path / name, "--report", report, *options, *more) == 0

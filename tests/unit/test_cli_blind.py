@@ -14,6 +14,7 @@ from adapt_diffuse.estimate.checkpoint import BUNDLED
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
 from adapt_diffuse.severity.calibration import Calibration
 from tests.command_line import call, names, strict_json
+from tests.models import draw_photos
 
 SIZE = (24, 32)
 needs_estimator = pytest.mark.skipif(not BUNDLED.is_file(), reason="The bundled estimator is absent.")
@@ -22,12 +23,13 @@ needs_estimator = pytest.mark.skipif(not BUNDLED.is_file(), reason="The bundled 
 @needs_estimator
 @pytest.mark.parametrize("options", [[], ["--severity-encoder", "none"]])
 def test_photos_of_unknown_damage_are_restored_by_a_model_of_any_latent_space(
-    files: Path, photos: list[Path], tmp_path: Path, options: list[str]
+    files: Path, tmp_path: Path, options: list[str]
 ) -> None:
+    photos = draw_photos(tmp_path / "photos", 2, 64, 72)
     told = tmp_path / "report.json"
     damage = ["--degradation", "auto", "--refine", 1, "--report", told]
     more = ["--model", files / "model", "--device", "cpu", "--steps", 2, "--out", tmp_path / "out"]
-    assert call("restore", *photos[:2], *damage, *more, *options) == 0
+    assert call("restore", *photos, *damage, *more, *options) == 0
     assert names(tmp_path / "out") == ["photo-0.png", "photo-1.png"]
     assert all(row["sigma_hat"] > 0 and row["estimate"] for row in strict_json(told))
 

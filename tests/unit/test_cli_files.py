@@ -103,6 +103,27 @@ def test_what_was_made_before_in_a_folder_apart_is_made_anew(tmp_path):
     assert names(tmp_path / "out") == ["mother.png"]
 
 
+def test_what_lies_in_the_output_folder_is_no_photo_of_the_folder_around_it(tmp_path, capsys):
+    for name in ("a.jpg", "b.png"):
+        photo(tmp_path / name)
+    out = tmp_path / "out"
+    assert call("degrade", tmp_path / "a.jpg", "--out", out) == 0
+    assert call("degrade", tmp_path, "--out", out) == 0
+    assert names(out) == ["a.png", "b.png"]
+    assert call("degrade", out, "--out", out) == 2  # but where it is named itself
+    assert "would be overwritten" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("report", ["folder", "/proc/nowhere/report.json"])
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="This system has no folder that even its root cannot fill.")
+def test_a_report_that_cannot_be_written_is_told_before_the_work(files, tmp_path, capsys, monkeypatch, report):
+    photo(tmp_path / "photo.png")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr("adapt_diffuse.commands.batches.restore", None)  # nothing is restored
+    assert restore(files, tmp_path / "photo.png", "--out", tmp_path / "out", "--report", tmp_path / report) == 2
+    one_sentence(capsys, "choose a file for the report" if report == "folder" else "choose another --report")
+
+
 @pytest.mark.parametrize(("mode", "profile"), [("RGB", SRGB), ("L", GREY)])
 def test_colours_keep_their_profile(files, tmp_path, mode, profile):
     Image.fromarray(drawn_photo(0, 24, 32)).convert(mode).save(tmp_path / "photo.png", icc_profile=profile)

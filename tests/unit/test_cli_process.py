@@ -62,6 +62,7 @@ def test_ctrl_c_keeps_finished_photos_and_no_half_file(files, tmp_path):
     draw_photos(tmp_path / "photos", 40, 24, 32)
     out, report = tmp_path / "out", tmp_path / "report.json"
     options = ["--out", out, "--report", report, "--steps", 60, "--batch", 2, *model(files)]
+    options += ["--degradation", "gaussian-blur:std=3"]
     process = start("restore", tmp_path / "photos", *options)
     code, errors = interrupt_when(process, lambda: len(list(out.glob("[!.]*.png"))) >= 2)
     assert code == 130

@@ -160,7 +160,7 @@ def test_white_in_a_mask_file_is_lost(tmp_path):
         ("missing-box:height=nan", "The side of missing-box must be a whole number from 0 on, not nan."),
         ("camera-blur:seed=0.5", "The seed of camera-blur must be a whole number from 0 on, not 0.5."),
         ("noise:std=1", "'noise' does not have one of the options in 'noise:std=1': it has none."),
-        ("auto", "auto stands alone"),
+        ("auto", "auto is of restore alone, which estimates the damage: name one here."),
         ("gaussian-blur|auto", "restore with their mask first, then the result with auto."),
         ("gaussian-blur|rust", "Unknown degradation 'rust'"),
         ("gaussian-blur|", "Unknown degradation ''"),

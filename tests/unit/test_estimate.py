@@ -245,6 +245,40 @@ def test_a_photo_that_says_nothing_is_one_sentence(photo):
         estimate_damage(photo, new_estimator(hidden=8))
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_flat_border_is_no_part_of_the_photo(value):
+    """What is left begins at a whole block of JPEG."""
+    photo = torch.rand(1, 3, 96, 112, generator=torch.Generator().manual_seed(0))
+    estimator = new_estimator(hidden=8).eval()
+
+    def framed(left, right, top, bottom):
+        return torch.nn.functional.pad(photo, (left, right, top, bottom), value=value)
+
+    for border, cut in [((0, 0, 0, 0), (0, 0, 0, 0)), ((16, 8, 24, 8), (0, 0, 0, 0)), ((3, 0, 0, 9), (5, 0, 0, 7))]:
+        found = estimate_damage(framed(*border), estimator)
+        left, right, top, bottom = cut
+        expected = estimate_damage(photo[:, :, top : 96 - bottom, left : 112 - right], estimator)
+        assert found.damage.noise_std == expected.damage.noise_std and found.blurred == expected.blurred
+    both = torch.cat([framed(16, 8, 24, 8), framed(8, 16, 8, 24)])
+    found, alone = estimate_damage(both, estimator), estimate_damage(photo, estimator)
+    assert len(found) == 2 and found.blurred.tolist() == [float(alone.blurred)] * 2
+
+
+@pytest.mark.parametrize("photo", [torch.full((1, 3, 80, 80), 0.7), torch.zeros(1, 3, 64, 100)])
+def test_in_a_photo_of_one_colour_nothing_is_found(photo):
+    found = estimate_damage(photo, new_estimator(hidden=8))
+    assert bool(found.damage.nothing) and describe_estimate(found).startswith("nothing found")
+    little = photo.clone()
+    little[:, :, 20:60, 20:60] = torch.rand(40, 40, generator=torch.Generator().manual_seed(0))
+    assert bool(estimate_damage(little, new_estimator(hidden=8)).damage.nothing)
+
+
+@pytest.mark.parametrize("size", [(63, 300), (300, 63), (8, 8), (1, 100)])
+def test_a_photo_that_is_too_small_to_tell_is_one_sentence(size):
+    with pytest.raises(AdaptDiffuseError, match=f"too small to tell .*: {min(size)} pixels, where 64 are needed"):
+        estimate_damage(torch.full((1, 3, *size), 0.5), new_estimator(hidden=8))
+
+
 # In words
 
 

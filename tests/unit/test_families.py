@@ -128,7 +128,7 @@ def test_the_level_of_the_mixed_family_is_the_sum_of_its_strengths():
         lost = parts.pop(MissingPixels, None)
         told = sum(strength[kind](part) for kind, part in parts.items())
         if lost is None:
-            assert told == pytest.approx(whole, abs=1e-6)
+            assert told == pytest.approx(whole, abs=1e-12)
         else:  # a pixel is lost or not: the share is the strength's only about
             told += float(1 - lost.mask.double().mean()) / 0.4
             assert told == pytest.approx(whole, abs=5 * 0.5 / 64 / 0.4)

@@ -117,6 +117,7 @@ def test_the_command_line_takes_one_and_says_how_far_it_is(files, photos, tmp_pa
     results = {}
     for name, more in {"full": [], "small": ["--guidance-vae", tmp_path / "tiny"], "tile": ["--tile", 64]}.items():
         arguments = ["--model", files / "other", "--severity-encoder", files / "other.safetensors", "--device", "cpu"]
+        arguments += ["--degradation", "gaussian-blur:std=3"]
         assert call("restore", photos[0], "--out", tmp_path / name, *arguments, "--steps", 2, *more) == 0
         results[name] = (tmp_path / name / "photo-0.png").read_bytes()
         assert ("The guidance VAE decodes a test pattern" in capsys.readouterr().err) == (name == "small")

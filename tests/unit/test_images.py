@@ -110,6 +110,15 @@ def test_a_mask_marks_what_is_lighter_than_middle_grey(tmp_path, deep):
     assert read_mask(tmp_path / "mask.png").tolist() == [[[[0, 0, 0, 1, 1]]]]
 
 
+@pytest.mark.parametrize("hidden", [0, 255])
+def test_a_mask_on_a_layer_is_what_was_painted(tmp_path, hidden):
+    layer = np.full((1, 4, 4), hidden, np.uint8)
+    layer[..., 3] = 0
+    layer[0, 1], layer[0, 2] = 255, (0, 0, 0, 255)  # white paint, black paint
+    Image.fromarray(layer).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png").tolist() == [[[[0, 1, 0, 0]]]]
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [(b"", "cannot identify"), (b"no image at all", "cannot identify"), (b"\x89PNG\r\n\x1a\n", "")],

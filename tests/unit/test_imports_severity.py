@@ -85,6 +85,7 @@ def test_an_imported_encoder_restores_with_its_model(root, trained, tmp_path):
     assert call("import-severity", tmp_path / "severity.ckpt", "--model", root / "model", "--out", out) == 0
     (photo,) = draw_photos(tmp_path / "photos", 1, 20, 24)
     options = ["--model", root / "model", "--severity-encoder", out, "--device", "cpu", "--steps", 1]
+    options += ["--degradation", "gaussian-blur:std=3"]
     assert call("restore", photo, "--out", tmp_path / "restored", *options) == 0
     assert names(tmp_path / "restored") == ["photo-0.png"]
 

@@ -1,4 +1,4 @@
-"""Whether a photo has more noise than was said."""
+"""Whether a photo has more noise than was said, or other damage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adapt_diffuse.degradation import (
 )
 from adapt_diffuse.estimate.checkpoint import BUNDLED
 from adapt_diffuse.measurement import Measurement
-from adapt_diffuse.noise_check import unsaid_noise
+from adapt_diffuse.noise_check import misfit, unsaid_noise
 from adapt_diffuse.restore import generators_for
 
 pytestmark = pytest.mark.skipif(not BUNDLED.is_file(), reason="The bundled estimator is absent.")
@@ -54,3 +54,21 @@ def test_a_photo_with_holes_does_not_silence_the_others() -> None:
     said = for_each([MissingBox(9, 9, 30, 30), Noise(0.0), Noise(0.05)])
     found = unsaid_noise(Measurement.of(noisy.repeat(3, 1, 1, 1), said))
     assert found[0] == found[2] == 0 and found[1] == pytest.approx(0.05, rel=0.15)
+
+
+@pytest.mark.parametrize("std", [1.0, 2.0])
+def test_a_photo_that_the_damage_explains_is_off_by_its_noise_alone(std: float) -> None:
+    photo = demo_photo()
+    y = torch.cat([measure(photo, GaussianBlur(std, noise), generators_for(0, 1)) for noise in (0.02, 0.04)])
+    right = misfit(photo.expand(2, -1, -1, -1), Measurement.of(y, GaussianBlur(std, 0.02)), 1.0)
+    assert right == pytest.approx([0.02, 0.04], rel=0.01)
+    wrong = misfit(photo, Measurement.of(y[:1], GaussianBlur(std + 2, 0.02)), 1.0)
+    assert wrong[0] > 2 * right[0]
+
+
+def test_detail_that_the_autoencoder_has_lost_is_no_misfit() -> None:
+    photo = demo_photo()
+    measurement = Measurement.of(measure(photo, Noise(0.02), generators_for(0, 1)), Noise(0.02))
+    soft = GaussianBlur(1.5)(photo)
+    assert misfit(soft, measurement)[0] < 0.025 < 0.03 < misfit(soft, measurement, 1.0)[0]
+    assert misfit(soft, Measurement.of(measurement.y, Noise(0.0)), 1.0) == misfit(soft, measurement, 1.0)

@@ -299,6 +299,13 @@ def test_a_run_costs_one_pass_of_each_kind_per_step_and_image(through):
     )
 
 
+@pytest.mark.parametrize("kind", [GMLDPS, PSLD])
+def test_a_gradient_through_the_encoder_is_counted(kind):
+    counted = CountedPrior(PRIOR)
+    run(kind(eta=2.0), prior=counted)
+    assert counted.cost.encoder_backwards == counted.cost.encoder_passes == counted.cost.denoiser_forwards > 0
+
+
 def test_counting_changes_nothing():
     assert torch.equal(run(LDPS(eta=2.0), prior=CountedPrior(PRIOR)), run(LDPS(eta=2.0)))
 

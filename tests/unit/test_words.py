@@ -79,14 +79,28 @@ def test_nobody_is_asked_to_lower_a_noise_that_was_estimated():
     assert seen.endswith("Its noise looks like 0.200, which is more than its degradation says: set --noise-std to that")
 
 
+def test_damage_that_does_not_explain_the_photo_is_told():
+    result = replace(restoration(0.42), residual=torch.tensor([0.2]))
+    told = {
+        missed: describe_restoration(result, torch.ones(1000), GaussianBlur(2.0, 0.05), missed=missed)
+        for missed in (0.089, 0.091)
+    }
+    assert told[0.089].endswith("lower --noise-std to 0.010")
+    assert told[0.091].endswith(
+        "2.3 s. That damage does not explain the photo: try less of it, another kind, or a larger --noise-std"
+    )
+    faint = describe_restoration(restoration(0.42), torch.ones(1000), GaussianBlur(2.0, 0.001), missed=0.017)
+    assert faint.endswith("2.3 s")
+
+
 def test_a_batch_is_told_photo_by_photo_and_by_its_kind_of_damage():
     sigma_hat, steps = torch.tensor([0.24, 0.61]), torch.tensor([41, 1])
-    assert describe_batch(sigma_hat[:1], steps[:1], 1000, GaussianBlur(2.0), torch.ones(1), [0.0], 9.04) == (
+    assert describe_batch(sigma_hat[:1], steps[:1], 1000, GaussianBlur(2.0), torch.ones(1), [0.0], [0.0], 9.04) == (
         "this photo is mildly blurred (severity 0.24); 41 steps where pure noise takes 1000, 9.0 s"
     )
     residual = torch.tensor([1.3, 0.6])
     missing = RandomMissingPixels(0.5, noise_std=0.05)
-    told = describe_batch(sigma_hat, steps, 1000, missing, residual, [0.0314, 0.0], 9.04)
+    told = describe_batch(sigma_hat, steps, 1000, missing, residual, [0.0314, 0.0], [0.3, 0.0], 9.04)
     assert told.splitlines() == [
         "photo 1 is mildly incomplete (severity 0.24); 41 steps where pure noise takes 1000. Its noise looks like "
         "0.031, which is more than its degradation says: set noise_std to that",
@@ -94,7 +108,7 @@ def test_a_batch_is_told_photo_by_photo_and_by_its_kind_of_damage():
         "its degradation says: lower noise_std to 0.030",
         "9.0 s in all",
     ]
-    estimated = describe_batch(sigma_hat, steps, 1000, missing, residual, [0.0, 0.0], 9.04, estimated=True)
+    estimated = describe_batch(sigma_hat, steps, 1000, missing, residual, [0.0, 0.0], [0.0, 0.0], 9.04, estimated=True)
     assert (
         estimated.splitlines()[1] == "photo 2 is heavily incomplete (severity 0.61); 1 step where pure noise takes 1000"
     )
