@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The paper's solvers, each from both starts:   benchmarks/solvers.sh TEST_FOLDER OUT_FOLDER [PHOTOS]
-# Step sizes are the tool's, but where training photos (tune.sh) have better ones for the task.
+# Step sizes are the tool's; GML-DPS and PSLD from the adaptive start, and all from pure noise, have the best of those
+# that were tried on training photos (tune.sh) where that is another.
 # A row is finished when its file is there: run again to go on.
 set -euo pipefail
 test=$1 out=$2 photos=${3:-4}
