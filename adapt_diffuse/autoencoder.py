@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .errors import AdaptDiffuseError
 from .latent_space import LatentSpace
+from .libraries import installed
 
 CLASSES = ("AutoencoderKL", "VQModel", "AutoencoderTiny", "AutoencoderDC")
 FOLDERS = ("vae", "vqvae")  # in a diffusers model, where the autoencoder is
@@ -28,7 +29,8 @@ def autoencoder_from_config(config: dict[str, Any], source: str | Path) -> nn.Mo
         AdaptDiffuseError: a class that is none of AutoencoderKL, VQModel, AutoencoderTiny, AutoencoderDC, or a
             configuration that makes no model.
     """
-    import diffusers
+    with installed():
+        import diffusers
 
     name = config.get("_class_name")
     if name not in CLASSES:
@@ -50,7 +52,8 @@ class PixelAutoencoder(nn.Module):
     """The autoencoder of models that diffuse pixels: a latent is the image on [-1, 1] itself."""
 
     def __init__(self) -> None:
-        from diffusers.configuration_utils import FrozenDict
+        with installed():
+            from diffusers.configuration_utils import FrozenDict
 
         super().__init__()
         self.config = FrozenDict({"latent_channels": 3, "block_out_channels": (3,), "scaling_factor": 1.0})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..errors import AdaptDiffuseError
+from ..libraries import installed
 from .base import Dense, SameSize, check_noise_std, in_float, parameter, per_image
 
 
@@ -30,7 +31,8 @@ class Jpeg(Dense, SameSize):
         self.noise_std = check_noise_std(noise_std)
 
     def __call__(self, image: Tensor) -> Tensor:
-        from kornia.enhance import jpeg_codec_differentiable
+        with installed():
+            from kornia.enhance import jpeg_codec_differentiable
 
         if len(self.quality) not in (1, len(image)):
             count = len(self.quality)

@@ -23,6 +23,7 @@ from ..errors import AdaptDiffuseError
 from ..fitted import FittedPass
 from ..guidance_vae import Agreement, compare
 from ..latent_space import LatentSpace
+from ..libraries import installed
 from ..memory import LocalMachine
 from ..prior import PREDICTIONS, Codec, over_image, posterior_mean, timestep_of, unknown_prediction
 from ..schedule import vp_sigmas
@@ -186,7 +187,8 @@ def build_unet(config: dict[str, Any], source: str | Path) -> nn.Module:
     Raises:
         AdaptDiffuseError: another class, a conditional one, or a configuration that makes no model.
     """
-    from diffusers import UNet2DModel
+    with installed():
+        from diffusers import UNet2DModel
 
     if config.get("_class_name") != "UNet2DModel":
         raise AdaptDiffuseError(f"The unet in {source} is a '{config.get('_class_name')}'; supported is UNet2DModel.")

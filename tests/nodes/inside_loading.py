@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from inside_tools import native, pack, tell  # first: it makes this process a Co
 
 import folder_paths
 import torch
+
+from adapt_diffuse.bundled import default_encoder
 
 
 def samples(user: str) -> list[list[str]]:
@@ -102,6 +105,32 @@ def fingerprints() -> list[bool]:
     return [one != before for before, one in zip(told, told[1:], strict=False)]
 
 
+def missing_libraries() -> dict[str, str]:
+    """What is said where a library that a node needs is not there."""
+    names, damage = ("diffusers", "kornia"), pack("adapt_diffuse.degradation").Jpeg(20, 0.0)
+    before, found = {name: sys.modules.get(name) for name in names}, {}
+    sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]
+    try:
+        for node, run in {
+            "model": lambda: pack("nodes.load").LoadDiffusers.execute(pack("nodes.load").model_names()[0]),
+            "encoder": lambda: pack("nodes.load").LoadSeverityEncoder.execute(
+                f"{default_encoder('jpeg').stem} (bundled)"
+            ),
+            "jpeg": lambda: pack("nodes.degradation").ApplyDegradation.execute(torch.rand(1, 48, 48, 3), damage, 0),
+        }.items():
+            try:
+                run()
+                found[node] = "no error"
+            except Exception as error:
+                found[node] = f"{type(error).__name__}: {error}"
+    finally:
+        for name, module in before.items():
+            del sys.modules[name]
+            if module is not None:
+                sys.modules[name] = module
+    return found
+
+
 REPORTS: dict[str, Callable[[], Any]] = {
     "samples": lambda: samples("folder"),
     "samples-without-user": lambda: samples("none"),
@@ -110,6 +139,7 @@ REPORTS: dict[str, Callable[[], Any]] = {
     "paths": typed_paths,
     "mask": calibrated_on_a_mask,
     "fingerprints": fingerprints,
+    "missing libraries": missing_libraries,
 }
 
 if __name__ == "__main__":

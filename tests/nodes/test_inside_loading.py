@@ -54,3 +54,10 @@ def test_a_calibration_on_a_mask_asks_for_the_photo(report: dict[str, Any]) -> N
 
 def test_an_encoder_that_another_node_names_is_loaded_anew_only_when_one_was_written(report: dict[str, Any]) -> None:
     assert report["fingerprints"] == [False, True]
+
+
+@pytest.mark.parametrize(("node", "library"), [("model", "diffusers"), ("encoder", "diffusers"), ("jpeg", "kornia")])
+def test_a_library_that_is_missing_is_named(report: dict[str, Any], node: str, library: str) -> None:
+    said = report["missing libraries"][node]
+    assert said.startswith(f"AdaptDiffuseError: The library {library} is not installed: run ")
+    assert f" -m pip install {library}, " in said
