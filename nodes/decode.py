@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..adapt_diffuse import finish
 from ..adapt_diffuse.errors import AdaptDiffuseError
-from ..adapt_diffuse.hosts.comfy import MAX_PADDING, cropping_told
+from ..adapt_diffuse.hosts.comfy_checks import MAX_PADDING, cropping_told
 from ..adapt_diffuse.hosts.comfy_detail import detail_put_back
 from ..adapt_diffuse.measurement import Measurement
 from ..adapt_diffuse.metrics import psnr, ssim

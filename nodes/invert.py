@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..adapt_diffuse.hosts.comfy_conditions import check_shared
 from ..adapt_diffuse.hosts.comfy_inversion import invert
 from ..adapt_diffuse.start import StartSettings
 from .start import (
@@ -94,6 +95,8 @@ class InvertToStart(io.ComfyNode):
         check_unmasked(severity)
         schedules = schedules_of(model, severity, settings)
         runs = runs_of(schedules)
+        for text, options in [*positive, *(negative or [])] if len(runs) > 1 else []:
+            check_shared(text, options)
         schedules = schedules[: len(runs)]
         parts = [severity.latent if run is None else severity.latent[run] for run in runs]
         latents = [

@@ -132,8 +132,10 @@ def sampler_of(
     """
     with torch.inference_mode(False):
         measurement = Measurement.of(restorable_photo(image, degradation, vae), degradation)
-        photos = photo_indices(latent, len(measurement.y)) if latent is not None else None
+        count, in_part = len(measurement.y), False
+        photos = photo_indices(latent, count) if latent is not None else None
         if photos is not None:
+            in_part = photos != [index % count for index in range(max(len(photos), count))]
             measurement = measurement.select(torch.tensor(photos))
     numbers = (latent or {}).get("batch_index")  # of the noise
-    return io.NodeOutput(guided_sampler(solver, measurement, vae, numbers, guidance_vae, tile))
+    return io.NodeOutput(guided_sampler(solver, measurement, vae, numbers, guidance_vae, tile, in_part))

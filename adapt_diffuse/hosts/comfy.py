@@ -22,15 +22,15 @@ from ..guidance_vae import Calls, compare
 from ..measurement import Measurement
 from ..prior import Codec, over_image
 from ..solvers import ReSample, Solver, solve
-from .comfy_copy import fresh, independent_denoiser
+from .comfy_checks import check_schedule, check_sizes
+from .comfy_conditions import check_shared
+from .comfy_copy import fresh, independent_denoiser, renew
 from .comfy_levels import HostDenoiser
 from .comfy_memory import is_whole, load, own_patcher, planned_memory
 from .comfy_noise import noise_numbers, step_generators
 from .comfy_progress import steps_told
 from .comfy_refusals import USE_DECODER, gradients_told
 from .comfy_vae import VaeCopy
-
-MAX_PADDING = 8  # positions of a latent that may stand for more than the photo
 
 
 class ComfyPrior:
@@ -86,15 +86,15 @@ class ComfyPrior:
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The host's posterior mean: x (B, C, h, w) is ``z0 + sigma eps``, sigma (B,), for flow models too."""
         if not (torch.is_grad_enabled() and x.requires_grad):
-            return self._host.denoise(x, sigma)
+            return self._finite(self._host.denoise(x, sigma))
         if self._graph_call is None:
-            raise AdaptDiffuseError(f"This solver asked for a gradient that was not prepared. {USE_DECODER}")
+            raise AdaptDiffuseError("This solver asked for a gradient of the model that was not prepared.")
         self._check_once("model", x)
         self._reload()
         z0 = self._graph_call(*self._host.in_host(x, sigma), **self._graph_arguments)
         if not z0.requires_grad:
             raise AdaptDiffuseError(f"The gradient is lost inside the model (a patch of it detaches). {USE_DECODER}")
-        return z0
+        return self._finite(z0)
 
     def decode(self, z0: Tensor) -> Tensor:
         """(B, 3, H, W) on [0, 1], not clamped, through our float32 copy of the VAE."""
@@ -116,6 +116,18 @@ class ComfyPrior:
         """Put our copies back where the host has moved them for what it ran since (a ControlNet with a VAE, say)."""
         if not all(map(is_whole, self._patchers)):
             self._load()
+        for patcher in self._patchers:  # the host may have put them back by itself, in inference mode
+            renew(patcher.model)
+
+    def _finite(self, z0: Tensor) -> Tensor:
+        """The first of the model's answers, which must be numbers: the decoder is not to blame for what it is given."""
+        if "output" not in self._checked:
+            self._checked.add("output")
+            if not bool(torch.isfinite(z0).all()):
+                raise AdaptDiffuseError(
+                    "The model's output is not finite: load it in another precision (bf16, fp32), or another model."
+                )
+        return z0
 
     def _guided(self, z0: Tensor) -> Tensor:
         if differentiated(z0):
@@ -158,6 +170,7 @@ def guided_sampler(
     indices: Sequence[int] | None = None,
     guidance_vae: Any = None,
     tile: int = 0,
+    in_part: bool = False,
 ) -> Any:
     """A SAMPLER of the host that runs ``solver`` on ``measurement``.
 
@@ -167,6 +180,8 @@ def guided_sampler(
         indices: the numbers of these photos in the batch they come from, for their seeds; 0, 1, ... by default.
         guidance_vae: a smaller VAE of the same latent space, decoded in its place.
         tile: side in pixels of the tiles that the decoder runs in; 0 takes what the free memory bears.
+        in_part: whether the photos are some of a batch, whose pictures in the conditioning the host would hand out
+            from the first one on; such pictures are refused.
 
     Raises:
         AdaptDiffuseError: a guidance VAE of another latent space.
@@ -187,7 +202,11 @@ def guided_sampler(
             return x
         check_sizes(x, measurement, vae)
         check_schedule(sigmas)
-        with gradients_told(), torch.inference_mode(False), torch.no_grad():
+        for cond in (
+            cond for conds in getattr(model.inner_model, "conds", {}).values() for cond in conds or [] if in_part
+        ):
+            check_shared(cond.get("cross_attn"), cond)
+        with gradients_told(solver.through), torch.inference_mode(False), torch.no_grad():
             clean = fresh(measurement).for_latents(len(x))
             arguments = dict(extra_args or {})
             prior = ComfyPrior(model, arguments, vae, solver, x.shape, guidance_vae, tile)
@@ -242,46 +261,6 @@ def tell_agreement(vae: Any, guidance_vae: Any) -> None:
     """Log how much the guidance VAE, if there is one, is like ``vae``. Raises AdaptDiffuseError where it cannot be."""
     if guidance_vae is not None:
         logging.info(str(compare(host_codec(vae), host_codec(guidance_vae))))
-
-
-def check_schedule(sigmas: Tensor) -> None:
-    if not bool(torch.isfinite(sigmas).all()) or not bool((sigmas.diff() < 0).all()) or not bool(sigmas[-1] >= 0):
-        raise AdaptDiffuseError("SIGMAS must be finite and fall at every step: take them from Start Time.")
-
-
-def check_sizes(x: Tensor, measurement: Measurement, vae: Any) -> None:
-    """Raise AdaptDiffuseError where the latents cannot belong to the measured photos."""
-    if x.ndim != 4:
-        raise AdaptDiffuseError("The latent is that of a video: photo restoration needs latents of single images.")
-    if len(measurement.y) not in (1, len(x)):
-        raise AdaptDiffuseError(
-            f"The solver's image is a batch of {len(measurement.y)} but the latent one of {len(x)}: connect Start "
-            "Time's latent to the solver's latent input too."
-        )
-    factor = int(vae.spacial_compression_decode())
-    height, width = measurement.image_size
-    extra = (x.shape[2] * factor - height, x.shape[3] * factor - width)
-    if min(extra) < 0 or max(extra) >= MAX_PADDING * factor:
-        stands_for = f"{x.shape[3] * factor} x {x.shape[2] * factor}"
-        advice = cropping_told(extra, factor, stands_for) or (
-            "make both from the same photo, and connect a degradation that changes the size to Encode Severity, too."
-        )
-        raise AdaptDiffuseError(
-            f"The latent stands for {stands_for} pixels but the solver's image has {width} x {height}: {advice}"
-        )
-
-
-def cropping_told(extra: tuple[int, int], factor: int, stands_for: str) -> str:
-    """What to do about VAE Encode, which cuts a photo off the VAE's grid; empty where it is not that.
-
-    Args:
-        extra: pixels that the latent stands for, less those of the photo.
-        factor: of the VAE.
-    """
-    if not (-factor < min(extra) < 0 and max(extra) <= 0):
-        return ""
-    advice = "before everything else, as VAE Encode does, or take Encode Severity, which pads."
-    return f"crop the photo to {stands_for} {advice}"
 
 
 def host_codec(vae: Any) -> Calls:

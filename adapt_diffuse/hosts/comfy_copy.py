@@ -60,13 +60,23 @@ def plain_copy(module: nn.Module, dtypes: tuple[torch.dtype, ...] = FLOATS) -> A
     for layer in copied.modules():
         for name in host_state(layer):
             del vars(layer)[name]
+    renew(copied)
+    return copied.requires_grad_(False).eval()
+
+
+def renew(network: nn.Module) -> None:
+    """Put normal tensors in the place of inference tensors, which no gradient passes, in a copy of ours.
+
+    What is moved to another device in inference mode, where the host runs its nodes and samplers, becomes one. To be
+    called outside inference mode.
+    """
+    for layer in network.modules():
         for name, parameter in layer._parameters.items():
             if parameter is not None and parameter.is_inference():
                 layer._parameters[name] = nn.Parameter(parameter.clone(), False)
         for name, buffer in layer._buffers.items():
             if buffer is not None and buffer.is_inference():
                 layer._buffers[name] = buffer.clone()
-    return copied.requires_grad_(False).eval()
 
 
 def host_state(layer: nn.Module) -> list[str]:
@@ -102,6 +112,7 @@ def independent_denoiser(model: Any, extra_args: dict[str, Any]) -> tuple[Any, d
         comfy.model_management.free_memory(1.1 * size, patcher.load_device, keep_loaded=staying)
         network = comfy.model_patcher.ModelPatcher(plain_copy(shared), patcher.load_device, patcher.offload_device)
         network.weight_wrapper_patches = dict(getattr(patcher, "weight_wrapper_patches", {}))
+        network.force_cast_weights = getattr(patcher, "force_cast_weights", False)  # ModelComputeDtype sets it
 
     own_guider = copy.copy(guider)
     own_guider.inner_model = network.model
@@ -113,10 +124,11 @@ def independent_denoiser(model: Any, extra_args: dict[str, Any]) -> tuple[Any, d
     arguments = fresh(extra_args)
     options = arguments.setdefault("model_options", {}).setdefault("transformer_options", {})
     options["optimized_attention_override"] = differentiable_attention
+    in_place = type(network.model.diffusion_model).__name__ not in NEVER_IN_PLACE or patched(options)
     options.get("wrappers", {}).get("apply_model", {}).pop(COMPILED, None)
 
     def call(x: Tensor, sigma: Tensor, **more: Any) -> Tensor:
-        with differentiable_kernels(), kept_activations(network.model):
+        with differentiable_kernels(), kept_activations(network.model, in_place):
             return own_model(x, sigma, **more)
 
     return call, arguments, network
@@ -135,9 +147,13 @@ def differentiable_kernels() -> Iterator[None]:
         comfy.model_management.in_training = before
 
 
-def kept_activations(shared: Any) -> contextlib.AbstractContextManager[Any]:
-    """What the backward pass will read is copied, where a network goes on to write into its activations (Flux does)."""
-    if type(shared.diffusion_model).__name__ in NEVER_IN_PLACE:
+def kept_activations(shared: Any, in_place: bool) -> contextlib.AbstractContextManager[Any]:
+    """What the backward pass will read is copied, where a network goes on to write into its activations (Flux does).
+
+    Args:
+        in_place: whether the network, or a patch inside it, may write so; FreeU does.
+    """
+    if not in_place:
         return contextlib.nullcontext()
     weights = {parameter.untyped_storage().data_ptr() for parameter in shared.parameters()}
 
@@ -145,6 +161,11 @@ def kept_activations(shared: Any) -> contextlib.AbstractContextManager[Any]:
         return saved if saved.untyped_storage().data_ptr() in weights else saved.detach().clone()
 
     return torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved)
+
+
+def patched(transformer_options: dict[str, Any]) -> bool:
+    """Whether a model of the host has functions of others inside its network."""
+    return any(transformer_options.get(name) for name in ("patches", "patches_replace"))
 
 
 def static_clone(patcher: Any) -> Any:

@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from ..errors import AdaptDiffuseError
+from ..guidance import Through
 
 USE_DECODER = "Set the solver's 'through' to decoder, which works with every model."
+OTHER_VAE = "Load the VAE again, or another one."
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 STORED = (*FLOATS, torch.float8_e4m3fn, torch.float8_e5m2)  # of weights that are cast as a whole before they are used
 PLAIN = (torch.Tensor,)  # classes derived from it hold quantised weights
@@ -42,6 +44,8 @@ def refuse(guider: Any, patcher: Any, shared: Any, extra_args: dict[str, Any]) -
         raise AdaptDiffuseError(f"A patch of the model runs a second network inside it. {USE_DECODER}")
     if "gguf" in type(patcher).__name__.lower():
         raise AdaptDiffuseError(f"The model is quantised (GGUF): no gradient passes it. {USE_DECODER}")
+    if any(base.__module__.startswith("cublas_ops") for layer in shared.modules() for base in type(layer).__mro__):
+        raise AdaptDiffuseError(f"The host runs with --fast cublas_ops, which gives no gradient. {USE_DECODER}")
     if patcher.is_dynamic():
         refuse_bound_patches(patcher)
         return
@@ -92,22 +96,23 @@ def compiled(value: Any) -> bool:
 
 
 @contextlib.contextmanager
-def gradients_told() -> Iterator[None]:
-    """Errors of torch about gradients that do not exist, as sentences."""
+def gradients_told(through: Through) -> Iterator[None]:
+    """Errors of torch about gradients that do not exist, as sentences for a solver with this ``through``."""
     try:
         yield
     except RuntimeError as error:
-        if (sentence := no_gradient(error)) is None:
+        if (sentence := no_gradient(error, through)) is None:
             raise
         raise sentence from error
 
 
-def no_gradient(error: RuntimeError) -> AdaptDiffuseError | None:
+def no_gradient(error: RuntimeError, through: Through) -> AdaptDiffuseError | None:
     """The sentence for an error that torch raises where a gradient does not exist; None for all others."""
     text = str(error)
+    part, remedy = ("model", USE_DECODER) if through == "denoiser" else ("VAE", OTHER_VAE)
     if any(words in text for words in TAINTED):
-        return AdaptDiffuseError(f"A part of the model belongs to another node and gives no gradient. {USE_DECODER}")
+        return AdaptDiffuseError(f"A part of the {part} belongs to another node and gives no gradient. {remedy}")
     if kernel := NO_BACKWARD.search(text):
         name = kernel[1] or kernel[2]
-        return AdaptDiffuseError(f"A kernel of the model ({name}) has no backward pass. {USE_DECODER}")
+        return AdaptDiffuseError(f"A kernel of the {part} ({name}) has no backward pass. {remedy}")
     return None

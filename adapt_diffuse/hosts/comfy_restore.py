@@ -23,7 +23,8 @@ from ..severity import Severity
 from ..solvers import Solver, solve
 from ..start import StartSettings, flash_schedules, flash_start
 from .comfy import ComfyPrior, WatchedMeasurement, tell_agreement
-from .comfy_copy import COMPILED, fresh
+from .comfy_conditions import check_shared, reads_one_level, remembers
+from .comfy_copy import fresh
 from .comfy_guider import conditioned
 from .comfy_levels import model_levels, to_host
 from .comfy_memory import HostMachine, photos_at_once
@@ -31,7 +32,6 @@ from .comfy_model import HostUNet
 from .comfy_progress import steps_told
 from .comfy_refusals import gradients_told
 
-PICTURES = ("concat_latent_image", "concat_mask", "reference_latents", "mask")  # in a condition, one or one per photo
 RANGE = 2.0  # by how much the ends of the fidelity dial change a strength; three times the tuned one diverges
 
 
@@ -96,35 +96,8 @@ def guider_of(model: Any, positive: Any, negative: Any, cfg: float, count: int) 
             )
         positive = [[torch.zeros(1, 1, 1), {}]]
     for text, options in [*positive, *(negative or [])] if count > 1 else []:
-        if len(text) > 1:
-            raise AdaptDiffuseError("A batch of photos is restored with one prompt for all: connect a single one.")
-        if has_several(options):
-            raise AdaptDiffuseError(
-                "The conditioning has a picture for each photo (a ControlNet's hint, a mask or a reference), and the "
-                "photos of a batch join when their turn comes: restore them one by one, or connect one picture for all."
-            )
+        check_shared(text, options)
     return conditioned(model, positive, negative, cfg)
-
-
-def has_several(options: dict[str, Any]) -> bool:
-    """Whether a condition of the host holds a batch of more than one picture, mask or latent."""
-    control, held = options.get("control"), [options.get(name) for name in PICTURES]
-    while control is not None:
-        held += [getattr(control, "cond_hint_original", None), *getattr(control, "extra_concat_orig", ())]
-        control = getattr(control, "previous_controlnet", None)
-    pictures = [one for each in held for one in (each if isinstance(each, (list, tuple)) else [each])]
-    return any(isinstance(picture, Tensor) and len(picture) > 1 for picture in pictures)
-
-
-def remembers(model: Any) -> bool:
-    """Whether a patch of a MODEL may carry something from step to step: a batch that photos join would mix it up.
-
-    So do the host's EasyCache and its guidance with momentum.
-    """
-    options = model.model_options
-    wrappers = (getattr(model, "wrappers", {}), options.get("transformer_options", {}).get("wrappers", {}))
-    names = {name for kinds in wrappers for named in kinds.values() for name, calls in named.items() if calls}
-    return bool(names - {COMPILED} or options.get("sampler_pre_cfg_function") or "model_function_wrapper" in options)
 
 
 def sample_batch(
@@ -141,8 +114,9 @@ def sample_batch(
 ) -> Sampled:
     """Restore the latents of ``measurement``; photo i draws the numbers of ``seed + i``, as ``restore`` does.
 
-    All photos go in one run where the memory bears them, and no patch of the model ``remembers``, otherwise as many at
-    a time as it does, with the same result.
+    All photos go in one run where the memory bears them, otherwise as many at a time as it does, with the same result;
+    one by one where a patch of the model ``remembers``, or the photos' levels differ and something in the guider
+    ``reads_one_level``.
 
     Args:
         severity: of the photos, in the model's scale, their padding included.
@@ -182,7 +156,9 @@ def sample_batch(
             seed=first,
         )
 
-    at_once = 1 if remembers(model) else photos_at_once(model, raw.shape)
+    differ = any(not torch.equal(schedule, schedules[0]) for schedule in schedules)
+    alone = remembers(model) or (differ and reads_one_level(guider))
+    at_once = 1 if alone else photos_at_once(model, raw.shape)
     clean = in_parts(sampled, len(raw), at_once, HostMachine(model.load_device))
     return Sampled(clean, starts, steps, len(model_levels(sampling)))
 
@@ -238,7 +214,7 @@ def joining_sampler(
         callback: Callable[[dict[str, Any]], None] | None = None,
         disable: bool | None = None,
     ) -> Tensor:
-        with gradients_told(), torch.inference_mode(False), torch.no_grad():
+        with gradients_told(solver.through), torch.inference_mode(False), torch.no_grad():
             prior = ComfyPrior(model, dict(extra_args or {}), vae, solver, x.shape, guidance_vae, tile)
             known = fresh(measurement)
             located = WatchedMeasurement(known.y.to(x), known.degradation)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from inside_tools import native, pack, tell  # first: it makes this process a ComfyUI
+from inside_tools import SEED, native, pack, tell  # first: it makes this process a ComfyUI
 
 # isort: split
 
@@ -15,9 +15,13 @@ import comfy.controlnet
 import comfy.latent_formats
 import comfy.model_management
 import comfy.model_sampling
+import comfy.samplers
 import comfy.sd
 import torch
 from comfy_extras.nodes_apg import APG
+from comfy_extras.nodes_custom_sampler import CFGGuider, RandomNoise, SamplerCustomAdvanced
+from comfy_extras.nodes_model_downscale import PatchModelAddDownscale
+from setups import NoControl
 
 from adapt_diffuse.bundled import bundled_model, default_encoder
 from adapt_diffuse.hosts.comfy_levels import model_levels
@@ -72,6 +76,37 @@ def pictures() -> dict[str, str]:
         return found
 
 
+def pictures_of_a_part() -> dict[str, str]:
+    """A mask for each of two photos, of which a solver or an inversion gets both, or the second alone."""
+    found = {}
+    with torch.inference_mode():
+        host = native(True)
+        text, negative = host.conditioning[0][0], host.conditioning[1:]
+        blur = pack("adapt_diffuse.degradation").GaussianBlur(1.0, 0.05)
+        whole = {"samples": host.vae.encode(image()), "batch_index": [0, 1]}
+        part = {"samples": whole["samples"][1:], "batch_index": [1]}
+        first = {"samples": whole["samples"][:1], "batch_index": [0]}
+        again = {"samples": whole["samples"].repeat(2, 1, 1, 1), "batch_index": [0, 1, 0, 1]}
+        for name, latent, count in (
+            ("whole", whole, 2),
+            ("whole, twice", again, 2),
+            ("first", first, 2),
+            ("second", part, 2),
+            ("second, one mask", part, 1),
+        ):
+            masked = [[text, {"mask": torch.ones(count, 40, 48), "mask_strength": 0.5}]]
+            guider = CFGGuider.execute(host.model, masked, negative, 2.0).result[0]
+            solver = pack("nodes.solver_inputs").sampler_of(LDPS(), image(), blur, host.vae, latent).result[0]
+            noise, sigmas = RandomNoise.execute(SEED).result[0], torch.tensor([0.5, 0.2, 0.0])
+            found[name] = said(partial(SamplerCustomAdvanced.execute, noise, guider, solver, sigmas, latent))
+        for name, levels_of in (("inverted alone", [0.2, 0.5]), ("inverted together", [0.4, 0.4])):
+            severity = pack("nodes.wires").HostSeverity(whole["samples"], torch.tensor(levels_of), (40, 48))
+            masked = [[text, {"mask": torch.ones(2, 40, 48)}]]
+            node = pack("nodes.invert").InvertToStart
+            found[name] = said(partial(node.execute, host.model, masked, severity, 2, 1.0, "continuous"))
+    return found
+
+
 class ByContrast:
     """A severity encoder of the host that finds photos the worse the more contrast they have."""
 
@@ -103,6 +138,68 @@ def momentum() -> dict[str, Any]:
             "plain": float((both - plain).abs().max()),
             "remembers": [remembers(patched.model), remembers(host.model)],
         }
+
+
+class Brightening(NoControl):
+    """A ControlNet as far as its range of steps goes, which it tests as those of the host do."""
+
+    def get_control(self, x: torch.Tensor, t: torch.Tensor, *args: Any) -> Any:
+        if self.previous_controlnet is not None:
+            return self.previous_controlnet.get_control(x, t, *args)
+        if self.timestep_range is None or t[0] > self.timestep_range[0] or t[0] < self.timestep_range[1]:
+            return None
+        return {"input": [], "middle": [torch.full((1,), 30.0)], "output": []}
+
+
+def steered(host: HostModel, name: str) -> tuple[HostModel, Any]:
+    """The host's model and positive conditioning, steered in some steps alone; the prompts are far apart."""
+    text, other = host.conditioning[0][0], 3 * host.conditioning[1][0]
+    if name == "range":
+        return host, [[text, {"start_percent": 0.0, "end_percent": 0.85}], [other, {"start_percent": 0.85}]]
+    if name == "control":
+        hint = torch.zeros(1, 3, 40, 48)
+        late = Brightening().set_cond_hint(hint, timestep_percent_range=(0.85, 1.0))
+        return host, [[text, {"control": Brightening().set_cond_hint(hint).set_previous_controlnet(late)}]]
+    if name == "patch":
+        (shrunk,) = PatchModelAddDownscale.execute(host.model, 1, 2.0, 0.0, 0.85, True, "bicubic", "bicubic").result
+        return host._replace(model=shrunk), [[text, {}]]
+    if name == "guidance":
+        late = host.model.get_model_object("model_sampling").percent_to_sigma(0.85)
+        changed = host._replace(model=host.model.clone())
+        changed.model.set_model_sampler_post_cfg_function(
+            lambda args: args["denoised"] * (0.8 if float(args["sigma"][0]) < late else 1.0)
+        )
+        return changed, [[text, {}]]
+    return host, [[text, {}]]
+
+
+def some_steps(name: str) -> dict[str, Any]:
+    """What steers a model in some steps: a batch against its photos alone, and in how many runs of the host."""
+    runs: list[int] = []
+    real = comfy.samplers.CFGGuider.sample
+
+    def counted(self: Any, noise: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        runs.append(len(noise))
+        return real(self, noise, *args, **kwargs)
+
+    with torch.inference_mode():
+        host = native(True)
+        encoder = ByContrast(host)
+        steered_host, positive = steered(host, name)
+        options = {"positive": positive, "negative": host.conditioning[1:], "cfg": 3.0, "severity_encoder": encoder}
+        comfy.samplers.CFGGuider.sample = counted
+        try:
+            both = restored(steered_host, image(), **options)[0]
+            restored(steered_host, image(), video=True, **options)  # one start for all
+        finally:
+            comfy.samplers.CFGGuider.sample = real
+        alone = torch.cat([restored(steered_host, image()[i : i + 1], i, **options)[0] for i in range(2)])
+        plain = restored(host, image(), **{**options, "positive": host.conditioning[:1]})[0]
+    return {
+        "alone": float((both - alone).abs().max()),
+        "plain": float((both - plain).abs().max()),
+        "runs": runs,
+    }
 
 
 def scales() -> dict[str, Any]:
@@ -182,7 +279,9 @@ def memory() -> dict[str, Any]:
 
 REPORTS: dict[str, Callable[[], Any]] = {
     "pictures": pictures,
+    "pictures of a part": pictures_of_a_part,
     "momentum": momentum,
+    **{f"steered by {name}": partial(some_steps, name) for name in ("none", "range", "control", "patch", "guidance")},
     "scales": scales,
     "empty VAE": empty_vae,
     "levels": levels,

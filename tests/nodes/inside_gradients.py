@@ -28,16 +28,22 @@ FLOWS = ("sd3", "flux")
 WAYS = ("NORMAL_VRAM", "NO_VRAM")
 
 
-def take_away(model: Any, args: dict[str, Any]) -> torch.Tensor:
-    """After a pass of ``model`` the host makes room: everything else leaves its device."""
+def take_away(model: Any, back: bool, args: dict[str, Any]) -> torch.Tensor:
+    """After a pass of ``model`` the host makes room: everything else leaves its device; and comes ``back``.
+
+    The host's ControlNets do so, in inference mode, where they encode their hint.
+    """
+    there = comfy.model_management.loaded_models(only_currently_used=True)
     for entry in list(comfy.model_management.current_loaded_models):
         if entry.model.model is not model.model:
             entry.model_unload()
             comfy.model_management.current_loaded_models.remove(entry)
+    if back:
+        comfy.model_management.load_models_gpu(there)
     return args["denoised"]
 
 
-def run(name: str, through: str, there: bool, moving: bool = False) -> dict[str, Any]:
+def run(name: str, through: str, there: bool, moving: str = "") -> dict[str, Any]:
     """Two steps of Latent-DPS: the first gradient, what came out, how the host had loaded the model."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
@@ -49,7 +55,7 @@ def run(name: str, through: str, there: bool, moving: bool = False) -> dict[str,
             latent = torch.randn(1, LAYOUTS[name].channels, 8, 6, generator=torch.Generator().manual_seed(1))
             sigmas = torch.tensor([0.4, 0.2, 0.0] if name in FLOWS else [0.7, 0.3, 0.0])
             if moving:
-                model.set_model_sampler_post_cfg_function(partial(take_away, model))
+                model.set_model_sampler_post_cfg_function(partial(take_away, model, moving == "there and back"))
             spy, before = Spy(through, eta=1.0), bits_of(host)
             try:
                 out = sample(host, spy, Measurement.of(photo(), GaussianBlur(1.0, 0.05)), latent, sigmas, cfg=2.0)
@@ -69,7 +75,7 @@ def on_the_cpu(name: str, through: str) -> dict[str, Any]:
     return run(name, through, there=False)
 
 
-def there(name: str, through: str, half: str, vram: str, moving: bool = False) -> dict[str, Any]:
+def there(name: str, through: str, half: str, vram: str, moving: str = "") -> dict[str, Any]:
     expected = on_the_cpu(name, through)
     settle(8000, vram, half=half)
     found = run(name, through, there=True, moving=moving)
@@ -87,7 +93,11 @@ REPORTS: dict[str, Callable[[], Any]] = {
     for half in ("fp32", "fp16", "bf16")
     for vram in WAYS
 }
-REPORTS |= {f"{name} moved": partial(there, name, "decoder", "fp32", WAYS[0], True) for name in ("sd15", "flux")}
+REPORTS |= {
+    f"{name} moved {moving}": partial(there, name, "decoder", "fp32", WAYS[0], moving)
+    for name in ("sd15", "flux")
+    for moving in ("away", "there and back")
+}
 
 if __name__ == "__main__":
     for layout in ("sd15", "flux"):

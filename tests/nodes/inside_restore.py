@@ -11,6 +11,7 @@ from inside_tools import as_flow, distance, loaded_digest, native, pack, tell  #
 # isort: split
 
 import comfy.model_management
+import comfy.samplers
 import torch
 
 from adapt_diffuse.bundled import bundled_model, default_encoder
@@ -108,14 +109,18 @@ def mixed() -> dict[str, Any]:
             def predict(self, photo: torch.Tensor, vae: Any, multiple: int) -> Severity:
                 return Severity(z_hat[self.index], sigma_hat[self.index], size)
 
-        def watch(args: dict[str, Any]) -> torch.Tensor:
-            under_way.append(len(args["denoised"]))
-            return args["denoised"]
+        real = comfy.samplers.CFGGuider.predict_noise
 
-        watched = host._replace(model=host.model.clone())
-        watched.model.set_model_sampler_post_cfg_function(watch)
+        def watch(self: Any, x: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+            under_way.append(len(x))
+            return real(self, x, *rest, **options)
+
         options = {"steps": 0}
-        image, _, report = in_node(watched, y, text, "ldps", severity_encoder=Fixed(slice(0, 2)), **options)
+        comfy.samplers.CFGGuider.predict_noise = watch
+        try:
+            image, _, report = in_node(host, y, text, "ldps", severity_encoder=Fixed(slice(0, 2)), **options)
+        finally:
+            comfy.samplers.CFGGuider.predict_noise = real
         alone = [
             in_node(host, y[i : i + 1], text, "ldps", SEED + i, severity_encoder=Fixed(slice(i, i + 1)), **options)
             for i in range(2)

@@ -6,6 +6,7 @@ import functools
 import json
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,14 @@ SIGMAS = torch.tensor([1.0, 0.5, 0.0])
 class Beside(Spy):
     """A Spy that differentiates the host's own path as well: its shared model, with all that was done to it."""
 
+    in_place: bool = False  # whether a patch writes into activations
     expected: list[torch.Tensor] = field(default_factory=list)
 
     def gradient(self, prior: Any, measurement: Any, x: Any, sigma: Any) -> Any:
         found = super().gradient(prior, measurement, x, sigma)
         host, source = prior._host, x.detach().clone().requires_grad_()
-        with torch.enable_grad():
+        copying = torch.autograd.graph.allow_mutation_on_saved_tensors if self.in_place else nullcontext
+        with torch.enable_grad(), copying():
             z0 = host._call(*host.in_host(source, sigma), **host._arguments)
             norm = (2 * measurement.residual(prior.decode(z0))).norm()
             self.expected.append(torch.autograd.grad(norm, source)[0])
@@ -57,12 +60,15 @@ def prepared(setup: Callable[[HostModel], Any] | None, in_inference_mode: bool =
     return host
 
 
-def right_or_refused(setup: Callable[[HostModel], Any] | None, reference: Callable | None = None) -> dict[str, Any]:
+def right_or_refused(
+    setup: Callable[[HostModel], Any] | None, reference: Callable | None = None, in_place: bool = False
+) -> dict[str, Any]:
     """A run through the decoder, which must work; one through the denoiser, with its gradient or its sentence.
 
     Args:
         setup: what is done to the host's model.
         reference: what is done to the model whose own path gives the expected gradients; ``setup`` by default.
+        in_place: whether the model's own path needs copies of what it writes into.
     """
     found: dict[str, Any] = {}
     with torch.inference_mode():
@@ -81,7 +87,7 @@ def right_or_refused(setup: Callable[[HostModel], Any] | None, reference: Callab
     if "refused" in found:
         return found
     # the same on ordinary tensors, where the host's own path can be differentiated
-    beside = Beside("denoiser", eta=1.0)
+    beside = Beside("denoiser", eta=1.0, in_place=in_place)
     run(prepared(reference or setup, False), beside)
     found["gradient"] = max(distance(a[2], b) for a, b in zip(spy.seen, beside.expected, strict=True))
     found["norm"] = min(float(gradient.norm()) for gradient in beside.expected)
@@ -145,6 +151,23 @@ def compilations() -> dict[str, Any]:
     return found
 
 
+def no_numbers() -> dict[str, str]:
+    """What is said of a model that overflows, by each way to its gradient."""
+    found = {}
+    with torch.inference_mode():
+        host = native(True)
+        host.model.set_model_unet_function_wrapper(
+            lambda apply, given: apply(given["input"], given["timestep"], **given["c"]) * float("nan")
+        )
+        for through in ("decoder", "denoiser"):
+            try:
+                run(host, LDPS(1.0, through))  # type: ignore[arg-type]
+                found[through] = "no error"
+            except AdaptDiffuseError as error:
+                found[through] = str(error)
+    return found
+
+
 SETUPS: dict[str, Callable[[HostModel], Any] | None] = {
     "plain": None,
     "lora": setups.lora,
@@ -156,6 +179,7 @@ SETUPS: dict[str, Callable[[HostModel], Any] | None] = {
     "compiled-block": setups.compiled_block,
     "kernel-without-backward": setups.kernel_without_backward,
     "attention-patch": setups.attention_patch,
+    "cublas": setups.cublas,
     "function-wrapper": setups.function_wrapper,
     "cache-wrapper": setups.cache_wrapper,
     "controlnet": setups.controlnet,
@@ -168,7 +192,13 @@ REPORTS: dict[str, Callable[[], Any]] = {
     **{name: lambda setup=setup: right_or_refused(setup) for name, setup in SETUPS.items()},  # type: ignore[misc]
     # the expected gradient is that of the attention which has one
     "silent-attention": lambda: right_or_refused(setups.silent_attention, lambda host: None),
+    # in bfloat16 the host's attention and the one that has a gradient round differently
+    "compute-dtype": lambda: right_or_refused(
+        setups.compute_dtype, setups.both(setups.compute_dtype, setups.attention_of_torch)
+    ),
+    "freeu": lambda: right_or_refused(setups.freeu, in_place=True),
     "compilations": compilations,
+    "no numbers": no_numbers,
     "quantised-cast": lambda: quantised("cast"),
     "quantised-layers": lambda: quantised("layers"),
     # the expected gradient is that of the model in plain memory

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import comfy.controlnet
+import comfy.ldm.modules.attention
 import comfy.model_patcher
 import comfy.ops
 import comfy.weight_adapter.bypass
 import comfy.weight_adapter.lora
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras.nodes_freelunch import FreeU_V2
 from inside_tools import native
 
 from adapt_diffuse.hosts.comfy_model import HostModel
@@ -95,6 +97,42 @@ def kernel_without_backward(host: HostModel) -> None:
 
 def attention_patch(host: HostModel) -> None:
     host.model.set_model_attn1_patch(lambda q, k, v, options: (q, k, 3 * v))
+
+
+def freeu(host: HostModel) -> None:
+    """It writes into the activations that it is given."""
+    (patched,) = FreeU_V2.execute(host.model, 1.3, 1.4, 0.9, 0.2).result
+    host.model.model_options = patched.model_options
+
+
+def compute_dtype(host: HostModel) -> None:
+    """As by the node ModelComputeDtype: float32 weights, cast where they are used."""
+    host.model.set_model_compute_dtype(torch.bfloat16)
+
+
+def attention_of_torch(host: HostModel) -> None:
+    host.model.set_model_optimized_attention(comfy.ldm.modules.attention.attention_pytorch)
+
+
+class CublasLinear(torch.nn.Linear):
+    """As the layers of ``--fast cublas_ops``."""
+
+    __module__ = "cublas_ops"
+
+    @torch.no_grad()
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(x, self.weight, self.bias)
+
+
+class CublasHostLinear(CublasLinear, comfy.ops.disable_weight_init.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return CublasLinear.forward(self, x)
+
+
+def cublas(host: HostModel) -> None:
+    for layer in host.model.model.diffusion_model.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.__class__ = CublasHostLinear
 
 
 def function_wrapper(host: HostModel) -> None:

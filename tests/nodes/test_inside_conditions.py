@@ -26,6 +26,34 @@ def test_a_picture_for_each_photo_of_a_batch_is_refused(report: dict[str, Any], 
     assert found[f"{kind} 2"].startswith("AdaptDiffuseError: The conditioning has a picture for each photo")
 
 
+@pytest.mark.parametrize("part", ["first", "second", "inverted alone"])
+def test_a_picture_for_each_photo_is_refused_where_the_host_would_take_the_first_for_all(
+    report: dict[str, Any], part: str
+) -> None:
+    assert report["pictures of a part"][part].startswith(
+        "AdaptDiffuseError: The conditioning has a picture for each photo"
+    )
+
+
+@pytest.mark.parametrize("part", ["whole", "whole, twice", "second, one mask", "inverted together"])
+def test_a_whole_batch_takes_a_picture_for_each_photo_and_a_part_of_it_one(report: dict[str, Any], part: str) -> None:
+    assert report["pictures of a part"][part] == "no error"
+
+
+@pytest.mark.parametrize("what", ["range", "control", "patch", "guidance"])
+def test_what_steers_some_steps_restores_a_batch_as_its_photos_alone(report: dict[str, Any], what: str) -> None:
+    found = report[f"steered by {what}"]
+    assert found["alone"] < 1e-5
+    assert found["plain"] > 1e-2
+    assert found["runs"] == [1, 1, 2]  # one by one; frames of a video, whose levels are the same, together
+
+
+def test_what_steers_all_steps_alike_leaves_a_batch_together(report: dict[str, Any]) -> None:
+    found = report["steered by none"]
+    assert found["alone"] < 1e-5
+    assert found["runs"] == [2, 2]
+
+
 def test_guidance_with_momentum_restores_a_batch_as_its_photos_alone(report: dict[str, Any]) -> None:
     found = report["momentum"]
     assert found["alone"] < 1e-5

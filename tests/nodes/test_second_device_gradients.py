@@ -55,9 +55,11 @@ def test_through_the_decoder_it_does_not_matter_how_the_model_is_loaded(layout: 
         assert pieces[f"{name}'s bits"] == whole[f"{name}'s bits"]
 
 
+@pytest.mark.parametrize("moving", ["away", "there and back"])
 @pytest.mark.parametrize("layout", ["sd15", "flux"])
-def test_a_copy_that_the_host_moves_away_in_the_middle_comes_back(layout: str) -> None:
-    moved = report()[f"{layout} moved"]
+def test_a_copy_that_the_host_moves_in_the_middle_gives_its_gradient(layout: str, moving: str) -> None:
+    moved = report()[f"{layout} moved {moving}"]
+    assert "refused" not in moved
     assert moved["device"] == "elsewhere" and moved["unchanged"]
     assert moved["gradient"] < 1e-5 and moved["out"] < 1e-5
 

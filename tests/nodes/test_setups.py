@@ -24,6 +24,8 @@ RIGHT = {
     "function-wrapper": True,
     "cache-wrapper": False,  # at the first level, which is the one compared with the plain model's
     "silent-attention": False,
+    "freeu": True,
+    "compute-dtype": True,
     "dynamic": False,
     "dynamic-lora": True,
     "dynamic-compiled": False,
@@ -34,6 +36,7 @@ REFUSED = {
     "kernel-without-backward": "A kernel of the model (adapt_diffuse_tests.doubled.default) has no backward pass.",
     "controlnet": "A ControlNet steers the model",
     "patch-with-network": "runs a second network",
+    "cublas": "The host runs with --fast cublas_ops, which gives no gradient.",
     "gguf-weights": "are quantised (GGUFTensor",
     "gguf-patcher": "quantised (GGUF)",
     "multi-gpu": "several GPUs",
@@ -82,6 +85,13 @@ def test_weights_in_eight_bits_are_refused_by_name_and_run_through_the_decoder(
     assert found["decoder"]
     assert words in found["refused"]
     assert found["refused"].endswith("Set the solver's 'through' to decoder, which works with every model.")
+
+
+@pytest.mark.parametrize("through", ["decoder", "denoiser"])
+def test_a_model_that_overflows_is_named_not_the_decoder(report: dict[str, Any], through: str) -> None:
+    assert report["no numbers"][through] == (
+        "The model's output is not finite: load it in another precision (bf16, fp32), or another model."
+    )
 
 
 def test_a_compiled_model_is_compiled_for_its_own_runs_alone(report: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from adapt_diffuse.errors import AdaptDiffuseError
-from adapt_diffuse.hosts.comfy_copy import plain_copy
-from adapt_diffuse.hosts.comfy_refusals import STORED
+from adapt_diffuse.hosts.comfy_copy import plain_copy, renew
+from adapt_diffuse.hosts.comfy_refusals import STORED, USE_DECODER, gradients_told
 
 
 def layers():
@@ -50,6 +50,36 @@ def test_a_copy_is_gone_with_its_last_name():
         assert layer() is None
     finally:
         gc.enable()
+
+
+def test_a_copy_that_is_moved_in_inference_mode_gives_its_gradient_again():
+    made, x = plain_copy(layers()), torch.ones(1, 3, requires_grad=True)
+    made.register_buffer("offset", torch.ones(3))
+    expected = torch.autograd.grad(made(x).sum(), x)[0]
+    with torch.inference_mode():
+        made.double().float()
+    assert made[0].weight.is_inference() and made.offset.is_inference()
+    with pytest.raises(RuntimeError, match="nference tensor"):
+        made(x)
+    renew(made)
+    assert torch.equal(torch.autograd.grad(made(x).sum(), x)[0], expected)
+    assert not made[0].weight.requires_grad and not made.offset.is_inference()
+
+
+@pytest.mark.parametrize("through", ["decoder", "denoiser"])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Inference tensors cannot be saved for backward.", "A part of the {} belongs to another node"),
+        ("derivative for 'doubled' is not implemented", "A kernel of the {} (doubled) has no backward pass"),
+    ],
+)
+def test_only_a_solver_through_the_denoiser_is_told_of_the_decoder(through, text, told):
+    with pytest.raises(AdaptDiffuseError) as raised, gradients_told(through):
+        raise RuntimeError(text)
+    part, remedy = ("model", USE_DECODER) if through == "denoiser" else ("VAE", "Load the VAE again, or another one.")
+    assert str(raised.value).startswith(told.format(part))
+    assert str(raised.value).endswith(f" {remedy}")
 
 
 def test_weights_that_are_stored_in_float8_are_copied_where_all_are_cast_at_once():
