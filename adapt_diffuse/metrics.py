@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import AdaptDiffuseError
+from .libraries import installed
 
 # National Television System Committee, 1953: luminance Y and the two colour differences I and Q of R, G and B
 _YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
@@ -14,7 +15,8 @@ _YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3
 
 def psnr(image: Tensor, reference: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, (B,): both (B, C, H, W), clamped to [0, 1]; infinite for equal photos."""
-    from kornia.metrics import psnr as kornia_psnr
+    with installed():
+        from kornia.metrics import psnr as kornia_psnr
 
     image, reference = _checked(image, reference)
     return torch.stack([kornia_psnr(a, b, max_val=1.0) for a, b in zip(image, reference, strict=True)])
@@ -25,7 +27,8 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
 
     Photos smaller than the window are compared with the largest odd window that fits.
     """
-    from kornia.metrics import ssim as kornia_ssim
+    with installed():
+        from kornia.metrics import ssim as kornia_ssim
 
     image, reference = _checked(image, reference)
     window = min(11, *image.shape[2:])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .autoencoder import build
 from .checkpoints import load_state, read_safetensors
 from .errors import AdaptDiffuseError
+from .libraries import installed
 
 # name: channels, scale and shift of the model's latents, as in the configurations of the full autoencoders
 TINY: dict[str, tuple[int, float, float]] = {
@@ -93,7 +94,8 @@ class Rescaled(nn.Module):
 
 def _built(name: str, file: Path) -> Any:
     """An AutoencoderTiny of the latent space of that name, with fresh weights."""
-    from diffusers import AutoencoderTiny
+    with installed():
+        from diffusers import AutoencoderTiny
 
     channels, scale, shift = TINY[name]
     return build(AutoencoderTiny, {"latent_channels": channels, "scaling_factor": scale, "shift_factor": shift}, file)
