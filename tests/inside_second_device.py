@@ -178,7 +178,7 @@ def commands(root: Path) -> dict[str, Callable[[], None]]:
         folder = root / name
         folder.mkdir()
         save_model(folder / "model")
-        draw_photos(folder / "photos", 2, 24, 32)
+        draw_photos(folder / "photos", 2, 64, 72)  # as small as damage can be told
         return folder
 
     def trained_and_measured() -> None:

@@ -302,7 +302,7 @@ def test_a_disk_that_refuses_is_one_sentence_and_nothing_is_lost(
 
     monkeypatch.setattr("adapt_diffuse.checkpoints.os.replace", refuse)
     common = {
-        "restore": [photos[0], "--out", out, *model(files), "--steps", 1],
+        "restore": [photos[0], "--out", out, *model(files), "--steps", 1, "--degradation", "gaussian-blur:std=3"],
         "degrade": [photos[0], "--out", out],
         "train-severity": ["--images", photos[0].parent, "--out", out / "s.safetensors", "--size", 16, "--overwrite",
                            "--model", files / "model", "--steps", 1, "--batch", 1, "--device", "cpu"],
@@ -410,6 +410,7 @@ def test_a_console_that_cannot_show_a_name_loses_nothing(files: Path, tmp_path: 
     (folder / "böse.png").write_text("not an image")
     report = tmp_path / "report.json"
     arguments = ["restore", folder, "--out", tmp_path / "out", "--report", report, *model(files), "--steps", 1]
+    arguments += ["--degradation", "gaussian-blur:std=3"]
     done = as_process(*arguments, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
     assert done.returncode == 2, done.stderr
     assert b"Traceback" not in done.stderr and done.stderr.count(b"cannot be read as an image") == 1

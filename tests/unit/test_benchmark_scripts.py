@@ -434,7 +434,9 @@ def test_scratches_are_scored_on_photos_that_were_scratched(photos, tmp_path, mo
 def test_estimates_are_scored_and_restored(run, monkeypatch, tmp_path):
     small = new_estimator(hidden=8)
     monkeypatch.setattr(estimate, "load_estimator", small.eval)
-    report = run(estimate, "--reduce", 1, "--restore", "--limit", 1)
+    draw_photos(tmp_path / "large", 1, 64, 72)
+    more = ["--images", tmp_path / "large", "--size", 64]
+    report = run(estimate, "--reduce", 1, "--restore", "--limit", 1, *more)
     assert set(report["restored"]) == {"damaged", "none", "true", "estimated", "refined"}
     for name, each in report["each"].items():
         assert report["restored"][name]["psnr"] == pytest.approx(sum(each["psnr"]) / len(each["psnr"]))

@@ -153,6 +153,7 @@ def test_a_refiner_of_the_command_line_restores(tmp_path):
     code, out = train(tmp_path, "--model", model, "--architecture", "refiner")
     assert code == 0
     options = ["--model", model, "--severity-encoder", out, "--device", "cpu", "--steps", 2]
+    options += ["--degradation", "gaussian-blur:std=3"]
     photo = tmp_path / "photos" / "photo-0.png"
     assert call("restore", photo, "--out", tmp_path / "restored", *options) == 0
     assert (tmp_path / "restored" / "photo-0.png").is_file()
