@@ -12,6 +12,7 @@ from ..adapt_diffuse import bundled, finish
 from ..adapt_diffuse.defaults import SOLVER_NAMES, start_settings
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_calibration import HostCalibration
+from ..adapt_diffuse.hosts.comfy_detail import detail_put_back
 from ..adapt_diffuse.hosts.comfy_encoder import HostSeverityEncoder, in_scale_of, pattern_latent
 from ..adapt_diffuse.hosts.comfy_levels import model_levels
 from ..adapt_diffuse.hosts.comfy_progress import photo_by_photo
@@ -202,7 +203,7 @@ class RestorePhoto(io.ComfyNode):
         restored = finished(plain, measurement, match_colours, known_pixels, detail)
         seconds = time.monotonic() - begin
         careful = is_careful(degradation)
-        missed = [0.0] * len(residual) if careful else misfit(photo_of(restored).to(measurement.y), measurement, detail)
+        missed = [0.0] * len(residual) if careful else misfits(restored, measurement, detail)
         told_of = (sampled.levels, degradation, residual, unsaid_noises(measurement, video), missed)
         lines = describe_batch(severity.sigma_hat, sampled.steps, *told_of, seconds, careful)
         report = lines + told
@@ -275,6 +276,12 @@ def unsaid_noises(measurement: Measurement, video: bool) -> list[float]:
     judged = [count // 2] if video else list(range(count))
     found = [unsaid_noise(measurement.select(torch.tensor([index])))[0] for index in photo_by_photo(judged)]
     return found * count if video else found
+
+
+def misfits(restored: torch.Tensor, measurement: Measurement, detail: float) -> list[float]:
+    """``misfit`` of each photo of the IMAGE, finished with ``detail``; more of it is put back where the host can."""
+    photo = photo_of(restored).to(measurement.y)
+    return misfit(photo if detail >= 1 else detail_put_back(photo, measurement, 1.0), measurement, 1.0)
 
 
 def restoration_picture(severity: Severity, sampled: Sampled, degradation: Any, model: Any) -> torch.Tensor:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
+import torch
 
 from adapt_diffuse.cli import main
 
@@ -37,6 +41,13 @@ ROW = {
 def call(*arguments: object) -> int:
     """The exit code of ``python -m adapt_diffuse`` with these arguments."""
     return main([str(argument) for argument in arguments])
+
+
+def run_main(script: Any, *arguments: object) -> None:
+    """``python -m`` of a script's module with these arguments, in this process."""
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
+        patch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
+        script.main()
 
 
 def model(files: Path, name: str = "model") -> list[object]:

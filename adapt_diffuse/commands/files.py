@@ -24,13 +24,13 @@ def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path
     """
     if (file := next((path for path in (out, *out.parents) if path.is_file()), None)) is not None:
         raise AdaptDiffuseError(f"--out is a folder, but {file} is a file: choose another.")
-    check_writable(next((path for path in (out, *out.absolute().parents) if path.is_dir()), out))
+    check_writable(out)
     photos: list[Path] = []
     missing: list[AdaptDiffuseError] = []
     for source in sources:
         say_left_out(source, other_pictures(source))
         try:
-            photos += [path for path in find_photos(source) if not made_before(path, source, out)]
+            photos += not_in(out, source, find_photos(source))
         except AdaptDiffuseError as error:
             missing.append(error)
     if not photos:
@@ -45,14 +45,24 @@ def photos_of(sources: Sequence[Path], out: Path) -> tuple[list[tuple[Path, Path
     return list(zip(photos, targets, strict=True)), len(missing)
 
 
-def made_before(photo: Path, source: Path, out: Path) -> bool:
-    """Whether a photo of the folder ``source`` is in ``out``, which is a folder inside."""
-    inside = out.resolve()
-    return source.is_dir() and source.resolve() in inside.parents and inside in photo.resolve().parents
+def not_in(out: Path, source: Path, photos: list[Path]) -> list[Path]:
+    """The photos of a folder without those that lie in ``out``, where that is a folder inside.
+
+    Raises:
+        AdaptDiffuseError: there are no others.
+    """
+    made = out.resolve()
+    if source.resolve() not in made.parents:
+        return photos
+    others = [photo for photo in photos if made not in photo.resolve().parents]
+    if not others:
+        raise AdaptDiffuseError(f"The folder {source} has no photos but those in {out}.")
+    return others
 
 
 def check_writable(folder: Path, option: str = "--out") -> None:
-    """Raise AdaptDiffuseError where no file can be made in ``folder``: before the work, not after it."""
+    """Raise AdaptDiffuseError where no file can be made in ``folder``, or what there is of it: before the work."""
+    folder = next((path for path in (folder, *folder.absolute().parents) if path.is_dir()), folder)
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -113,7 +123,7 @@ def check_report(report: Path | None, photos: Sequence[tuple[Path, Path]]) -> No
         return
     if report.is_dir():
         raise AdaptDiffuseError(f"{report} is a folder: choose a file for the report.")
-    check_writable(next((path for path in report.absolute().parents if path.is_dir()), report.parent), "--report")
+    check_writable(report.parent, "--report")
     originals = {identity(photo) for photo, _ in photos}
     lost = report.exists() and identity(report) in originals
     if lost or report.resolve() in {path.resolve() for pair in photos for path in pair}:

@@ -202,10 +202,9 @@ def guided_sampler(
             return x
         check_sizes(x, measurement, vae)
         check_schedule(sigmas)
-        for cond in (
-            cond for conds in getattr(model.inner_model, "conds", {}).values() for cond in conds or [] if in_part
-        ):
-            check_shared(cond.get("cross_attn"), cond)
+        for conds in getattr(model.inner_model, "conds", {}).values() if in_part else ():
+            for cond in conds or []:
+                check_shared(cond.get("cross_attn"), cond)
         with gradients_told(solver.through), torch.inference_mode(False), torch.no_grad():
             clean = fresh(measurement).for_latents(len(x))
             arguments = dict(extra_args or {})

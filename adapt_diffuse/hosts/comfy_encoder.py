@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..errors import AdaptDiffuseError
 from ..latent_space import PATTERN_SIZE, LatentSpace, test_pattern
-from ..libraries import installed
 from ..severity import Severity, load_severity_encoder
 from ..severity.checkpoint import AnySeverityEncoder
 from .comfy_memory import whole_patcher
@@ -35,8 +34,6 @@ class HostSeverityEncoder:
     @classmethod
     def load(cls, path: str | Path) -> HostSeverityEncoder:
         """From its safetensors file. Raises AdaptDiffuseError where that is damaged or no severity encoder."""
-        with installed():
-            import diffusers  # noqa: F401 - where it is missing, the file is not to blame
         with torch.inference_mode(False):
             return cls(load_severity_encoder(path))
 

@@ -59,6 +59,8 @@ def load_severity_encoder(path: str | Path) -> AnySeverityEncoder:
         notes = read_notes(metadata)
         encoder = _build(metadata, space, path)
     except (KeyError, ValueError, TypeError) as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise  # a library is missing: the file is not to blame
         raise AdaptDiffuseError(f"{path} has damaged metadata ({error}). Fetch or make it again.") from None
     load_state(encoder, tensors, str(path))
     encoder.requires_grad_(False).eval()

@@ -112,6 +112,10 @@ def test_what_lies_in_the_output_folder_is_no_photo_of_the_folder_around_it(tmp_
     assert names(out) == ["a.png", "b.png"]
     assert call("degrade", out, "--out", out) == 2  # but where it is named itself
     assert "would be overwritten" in capsys.readouterr().err
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / name).unlink()
+    assert call("degrade", tmp_path, "--out", out) == 2
+    one_sentence(capsys, "has no photos but those in")
 
 
 @pytest.mark.parametrize("report", ["folder", "/proc/nowhere/report.json"])

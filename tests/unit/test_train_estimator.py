@@ -1,14 +1,13 @@
 """Training the estimator of degradations: examples are kept and checked, and what it leaves is what the pack loads."""
 
 import shutil
-import sys
 
 import pytest
-import torch
 
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.estimate.checkpoint import load_estimator, new_estimator
 from adapt_diffuse.estimate.training import scores
+from tests.command_line import run_main
 from tests.models import draw_photos
 from training import train_estimator
 
@@ -18,10 +17,9 @@ CHUNK = 64  # a file of held-out photos and one to learn from, a quarter of the 
 
 def train(photos, out, *more):
     arguments = ("--images", photos, "--out", out, "--examples", 2 * CHUNK, "--batch", 32, "--device", "cpu", *more)
-    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_estimator, "CHUNK", CHUNK)
-        patch.setattr(sys, "argv", ["train_estimator", *map(str, arguments)])
-        train_estimator.main()
+        run_main(train_estimator, *arguments)
 
 
 def examples_of(out):

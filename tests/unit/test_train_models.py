@@ -1,7 +1,6 @@
 """Training the bundled models: some steps of each, and that what they leave is what the pack loads."""
 
 import shutil
-import sys
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ from safetensors.torch import load_file
 
 from adapt_diffuse.errors import AdaptDiffuseError
 from adapt_diffuse.hosts.diffusers import DiffusersPrior
+from tests.command_line import run_main
 from tests.models import draw_photos, drawn_batch
 from training import train_autoencoder, train_prior
 
@@ -25,19 +25,13 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def autoencoder(photos, tmp_path_factory):
     out = tmp_path_factory.mktemp("autoencoder")
-    called(train_autoencoder, "--images", photos, "--out", out, "--size", SIZE, "--batch", 2, "--minutes", 0.03)
+    run_main(train_autoencoder, "--images", photos, "--out", out, "--size", SIZE, "--batch", 2, "--minutes", 0.03)
     return out
-
-
-def called(script, *arguments):
-    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
-        patch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
-        script.main()
 
 
 def train_a_prior(photos, out, *more):
     arguments = ("--images", photos, "--out", out, "--size", SIZE, "--batch", 2, "--crops-per-photo", 2)
-    called(train_prior, *arguments, "--minutes", 0.03, *more)
+    run_main(train_prior, *arguments, "--minutes", 0.03, *more)
 
 
 def test_a_model_of_latents_is_one_with_its_autoencoder(photos, autoencoder, tmp_path):
@@ -89,8 +83,8 @@ def test_a_tiny_autoencoder_shares_the_latents_of_the_full_one(photos, autoencod
     full = train_autoencoder.AutoencoderDC.from_pretrained(autoencoder)
     crops = drawn_batch(2, SIZE, SIZE) * 2 - 1
     arguments = ("--images", photos, "--like", autoencoder, "--size", SIZE, "--batch", 2)
-    called(train_autoencoder, *arguments, "--out", tmp_path / "at-once", "--minutes", 0.001)
-    called(train_autoencoder, *arguments, "--out", tmp_path / "later", "--minutes", 0.12)
+    run_main(train_autoencoder, *arguments, "--out", tmp_path / "at-once", "--minutes", 0.001)
+    run_main(train_autoencoder, *arguments, "--out", tmp_path / "later", "--minutes", 0.12)
     losses = []
     for name in ("at-once", "later"):
         tiny = train_autoencoder.AutoencoderDC.from_pretrained(tmp_path / name)
