@@ -7,19 +7,14 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .degradation import (
+    BLURRING,
     LOSING,
-    CameraBlur,
     Degradation,
     Downscale,
     Fading,
     FilmDamage,
-    GaussianBlur,
     Jpeg,
-    KernelBlur,
-    LearnedBlur,
-    LensBlur,
     LowResolution,
-    MotionBlur,
     Noise,
     noise_levels,
     steps_of,
@@ -34,9 +29,10 @@ OVERSTATED = 0.7  # a residual below: noise of the level that was given would le
 # 1.7 by the right blurs, scales, masks and JPEG (2.1 where little was wrong), 2 to 13 by blurs twice too large or of a
 # sharp photo
 MISSED, FAINT = 1.8, 0.01
+BORDER_KEPT = "its border is left as it came"
 DAMAGED = "damaged"
 KINDS = (
-    ((GaussianBlur, LensBlur, MotionBlur, CameraBlur, KernelBlur, LearnedBlur), "blurred"),
+    (BLURRING, "blurred"),
     (LOSING, "incomplete"),
     ((Fading,), "faded"),
     ((FilmDamage,), "worn"),

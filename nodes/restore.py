@@ -9,6 +9,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..adapt_diffuse import bundled, finish
+from ..adapt_diffuse.borders import Borders
 from ..adapt_diffuse.defaults import SOLVER_NAMES, start_settings
 from ..adapt_diffuse.errors import AdaptDiffuseError
 from ..adapt_diffuse.hosts.comfy_calibration import HostCalibration
@@ -27,7 +28,7 @@ from ..adapt_diffuse.measurement import Measurement
 from ..adapt_diffuse.noise_check import misfit, unsaid_noise
 from ..adapt_diffuse.severity import Severity
 from ..adapt_diffuse.severity.choice import choose
-from ..adapt_diffuse.words import damage_word, describe_batch
+from ..adapt_diffuse.words import BORDER_KEPT, damage_word, describe_batch
 from .calibrate import sample_photos
 from .decode import detailed
 from .load import own_encoders, states_of
@@ -192,7 +193,9 @@ class RestorePhoto(io.ComfyNode):
         begin = time.monotonic()
         chosen = dialled_solver(solver, degradation, fidelity)
         with torch.inference_mode(False):
-            measurement = Measurement.of(restorable_photo(image, degradation, vae), degradation)
+            photo = restorable_photo(image, degradation, vae)
+            borders = Borders.of(photo, degradation)
+            measurement = Measurement.of(photo if borders is None else borders.filled(), degradation)
         guider = guider_of(model, positive, negative, cfg, len(measurement.y))
         encoder, told = encoder_for(measurement, model, vae, severity_encoder)
         severity = encoder.predict(measurement.start_image(), vae, encoder.space.factor * pixel_multiple(model))
@@ -206,11 +209,13 @@ class RestorePhoto(io.ComfyNode):
         missed = [0.0] * len(residual) if careful else misfits(restored, measurement, detail)
         told_of = (sampled.levels, degradation, residual, unsaid_noises(measurement, video), missed)
         lines = describe_batch(severity.sigma_hat, sampled.steps, *told_of, seconds, careful)
-        report = lines + told
+        report = lines + told + ("" if borders is None else f"\n{BORDER_KEPT}")
         raw = model.get_model_object("latent_format").process_out(severity.z_hat)
         found = HostSeverity(raw, severity.sigma_hat, severity.photo_size)
         picture = restoration_picture(severity, sampled, degradation, model)
         shown = {**ui.PreviewText(report).as_dict(), **ui.PreviewImage(picture).as_dict()}
+        if borders is not None:
+            restored = image_of(borders.put_back(photo_of(restored)))
         return io.NodeOutput(restored, found, report, ui=shown)
 
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..borders import Borders
 from ..cost import Cost
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
@@ -73,7 +74,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A photo's place in the restoration of its batch, or why there is none; its ``unsaid_noise`` and ``misfit``."""
+    """A photo's place in the restoration of its batch, or why there is none; its ``unsaid_noise`` and ``misfit``.
+
+    Attributes:
+        borders: of this photo alone; the result has it filled.
+    """
 
     job: Job
     result: Restoration | None = None
@@ -81,6 +86,13 @@ class Outcome:
     error: AdaptDiffuseError | None = None
     unsaid: float = 0.0
     misfit: float = 0.0
+    borders: Borders | None = None
+
+    def image(self) -> Tensor:
+        """The restored photo (3, H, W) with its border, as it is to be seen."""
+        assert self.result is not None
+        image = self.result.image[self.place]
+        return image if self.borders is None else self.borders.put_back(image[None])[0]
 
 
 def batches_of(
@@ -166,13 +178,16 @@ def attempt(good: Sequence[tuple[Job, Tensor]], recipe: Recipe) -> Iterator[Outc
         generators = [generators_for(recipe.seed + job.index, 1)[0] for job in jobs]
         title = jobs[0].photo.name if len(jobs) == 1 else f"{len(jobs)} photos from {jobs[0].photo.name} on"
         photos = torch.cat([photo for _, photo in good])
-        measurement = Measurement.of(photos, recipe.degradation)
+        borders = Borders.of(photos, recipe.degradation)
+        measurement = Measurement.of(photos if borders is None else borders.filled(), recipe.degradation)
         result = restore_batch(measurement, recipe, generators, title)
         unsaid, missed = unsaid_noise(measurement), misfit(result.image.to(photos), measurement, recipe.detail)
     except Exception as reason:
         error = sentence_of(reason)
     if error is None:
-        yield from (Outcome(job, result, place, None, unsaid[place], missed[place]) for place, job in enumerate(jobs))
+        for place, job in enumerate(jobs):
+            border = None if borders is None else borders.of_photo(place)
+            yield Outcome(job, result, place, None, unsaid[place], missed[place], border)
     elif len(good) == 1:
         yield Outcome(jobs[0], error=error)
     else:

@@ -85,11 +85,13 @@ def _guessed(job: Job, recipe: Recipe, guesswork: Guesswork) -> Guessed:
         outcome = _restored(job, assumed, recipe, guesswork)
         if outcome.result is None or remaining == 0:
             break
-        estimate = refine(photo, image_of(outcome, photo), estimate)
+        estimate = refine(without_border(outcome, photo), image_of(outcome, photo), estimate)
     words = describe_estimate(estimate if guesswork.rounds else whole)
-    if outcome.result is not None and (gentler := doubted(assumed, photo, image_of(outcome, photo))) is not None:
-        assumed, words = gentler, f"{words}; {GENTLER}"
-        outcome = _restored(job, assumed, recipe, guesswork)
+    if outcome.result is not None:
+        gentler = doubted(assumed, without_border(outcome, photo), image_of(outcome, photo))
+        if gentler is not None:
+            assumed, words = gentler, f"{words}; {GENTLER}"
+            outcome = _restored(job, assumed, recipe, guesswork)
     return Guessed(outcome, assumed.degradation(), words, estimated=guesswork.noise_std is None)
 
 
@@ -105,8 +107,13 @@ def estimate_of_file(job: Job, photo: Tensor, guesswork: Guesswork) -> tuple[Est
     return estimate, estimate.scaled(max(photo.shape[2:]) / max(whole.shape[2:]))
 
 
+def without_border(outcome: Outcome, photo: Tensor) -> Tensor:
+    """``photo`` (1, 3, H, W) as it was restored: its border filled."""
+    return photo if outcome.borders is None else outcome.borders.filled()
+
+
 def image_of(outcome: Outcome, photo: Tensor) -> Tensor:
-    """What came out of a restoration that did not fail, (1, 3, H, W) as ``photo`` is."""
+    """What came out of a restoration that did not fail, (1, 3, H, W) as ``photo`` is, its border not put back."""
     assert outcome.result is not None
     return outcome.result.image[outcome.place : outcome.place + 1].to(photo)
 

@@ -30,7 +30,7 @@ from ..severity.calibration import Calibration, calibrate, encodings
 from ..severity.calibration_photos import calibration_size, folder_views, sample_views
 from ..severity.choice import choose
 from ..solvers import Solver
-from ..words import describe_restoration
+from ..words import BORDER_KEPT, describe_restoration
 from . import options
 from .batches import (
     EncoderFor,
@@ -172,7 +172,7 @@ def finish(one: Guessed, sigmas: Tensor) -> dict[str, Any] | None:
     try:
         if result is None:
             raise outcome.error or AdaptDiffuseError("There is no restoration.")
-        write_image(job.target, result.image[place], has_one_channel(job.photo), like=job.photo)
+        write_image(job.target, outcome.image(), has_one_channel(job.photo), like=job.photo)
     except AdaptDiffuseError as error:
         options.say_failed(job.photo, error)
         return None
@@ -180,6 +180,8 @@ def finish(one: Guessed, sigmas: Tensor) -> dict[str, Any] | None:
     told = describe_restoration(result, sigmas, one.degradation, place, outcome.unsaid, missed, one.estimated)
     if one.unchanged:
         told = "the photo as it is" if result.image.shape[2:] == size_on_disk(job.photo) else "the photo, made smaller"
+    if outcome.borders is not None:
+        told += f"; {BORDER_KEPT}"
     print(f"{job.target}: {told}")
     return {"photo": str(job.photo), "restored": str(job.target), **report_row(result, place)}
 

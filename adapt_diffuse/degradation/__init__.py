@@ -15,9 +15,10 @@ from .motion import MotionBlur
 from .noise import Noise
 from .resize import Downscale, LowResolution
 from .spec import DEGRADATIONS, degradation_name, parse_degradation
-from .steps import loses_pixels, steps_of
+from .steps import BLURRING, blurs, loses_pixels, steps_of
 
 __all__ = [
+    "BLURRING",
     "DEGRADATIONS",
     "FAMILIES",
     "LOSING",
@@ -43,6 +44,7 @@ __all__ = [
     "PerImage",
     "RandomMissingPixels",
     "ScalableMask",
+    "blurs",
     "chain",
     "degradation_name",
     "family_from_json",

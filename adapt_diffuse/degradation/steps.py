@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .base import Degradation, Pixelwise
+from .bkse import LearnedBlur
+from .blur import GaussianBlur
+from .camera import CameraBlur
 from .chain import Chain, PerImage, without_noise
+from .kernel import KernelBlur
+from .lens import LensBlur
 from .missing import LOSING
+from .motion import MotionBlur
 from .noise import Noise
+
+BLURRING = (CameraBlur, GaussianBlur, KernelBlur, LearnedBlur, LensBlur, MotionBlur)
 
 
 def steps_of(degradation: Degradation) -> list[tuple[Degradation, ...]]:
@@ -41,3 +49,10 @@ def loses_pixels(steps: Sequence[Degradation]) -> bool:
         if not isinstance(step, Pixelwise):
             return False
     return False
+
+
+def blurs(degradation: Degradation, index: int) -> bool:
+    """Whether photo ``index`` was blurred. Downscaling and JPEG happen to what is around a photo as well: they do not
+    count."""
+    rows = steps_of(degradation)
+    return any(isinstance(step, BLURRING) for step in rows[index if len(rows) > 1 else 0])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from ..borders import inside_borders
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
 from .damage import NO_JPEG, Damage
@@ -24,6 +25,7 @@ NUMBERS = (
 ROUNDING = 1 / 255 / 12**0.5  # noise of 8 bit: the least there is
 ENOUGH = 64  # pixels of a side: smaller photos show too little of what happened to them
 FLAT = 2.5 / 255  # rows and columns of edges in which no channel varies by more are no photo
+MOST = 0.95  # of a line is photo where a border is askew
 BLOCK = 8  # pixels, of JPEG: what is cut off is a multiple
 LARGEST = 0.9  # of log-normal numbers: an uncertainty is told as a part of the number, and no more than this
 
@@ -93,8 +95,8 @@ class Estimate:
 def estimate_damage(photo: Tensor, estimator: DamageEstimator) -> Estimate:
     """What happened to photos (B, 3, H, W) on [0, 1], of any size from 64 pixels on; each is looked at by itself.
 
-    Flat borders (a canvas, film bars) are left out: JPEG and sharp blur are read in them. Where less than 64 pixels are
-    left, nothing is found.
+    Borders (a canvas, paper, film bars) are left out: JPEG and sharp blur are read in them. Where less than 64 pixels
+    are left, nothing is found.
 
     Raises:
         AdaptDiffuseError: a photo that is too small, or with pixels that are NaN or infinite.
@@ -121,19 +123,28 @@ def estimate_damage(photo: Tensor, estimator: DamageEstimator) -> Estimate:
 
 
 def inside(photo: Tensor) -> tuple[int, int, int, int]:
-    """Top, left, bottom and right of a photo (3, H, W) without flat borders, a whole number of blocks from each."""
+    """Top, left, bottom and right of a photo (3, H, W) without its borders, a whole number of blocks from each."""
     top, bottom = _varying(photo, 2)
     left, right = _varying(photo[:, top:bottom], 1) if bottom > top else (0, 0)
-    return top, left, bottom, right
+    found = inside_borders(photo)
+    if found is not None:
+        high, low = _ends(found.sum(1) > MOST * found.sum(1).max())
+        first, last = _ends(found[high:low].float().mean(0) > MOST)
+        top, bottom, left, right = max(top, high), min(bottom, low), max(left, first), min(right, last)
+    return top, left, max(bottom, top), max(right, left)
 
 
 def _varying(photo: Tensor, along: int) -> tuple[int, int]:
-    """The first line that is no border, and the end of the last one; lines run ``along`` a dimension of the photo."""
-    lines = ((photo.amax(along) - photo.amin(along)).amax(0) > FLAT).nonzero()[:, 0].tolist()
-    if not lines:
+    """The first line in which something varies, and the end of the last; lines run ``along`` a dimension of it."""
+    return _ends((photo.amax(along) - photo.amin(along)).amax(0) > FLAT)
+
+
+def _ends(lines: Tensor) -> tuple[int, int]:
+    """The first of the lines (n,) that is true and the end of the last, each at a whole block from its side."""
+    there = lines.nonzero()[:, 0].tolist()
+    if not there:
         return 0, 0
-    count = photo.shape[3 - along]
-    first, last = -(-lines[0] // BLOCK) * BLOCK, count - -(-(count - 1 - lines[-1]) // BLOCK) * BLOCK
+    first, last = -(-there[0] // BLOCK) * BLOCK, len(lines) - -(-(len(lines) - 1 - there[-1]) // BLOCK) * BLOCK
     return first, max(first, last)
 
 

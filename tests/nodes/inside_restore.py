@@ -316,6 +316,29 @@ def text_model(prepare: Callable[[HostModel], None]) -> dict[str, Any]:
         }
 
 
+def bordered() -> dict[str, Any]:
+    """A photo on paper beside one that fills its canvas."""
+    text, _, size = KINDS["gaussian-blur"]
+    y = measure(photos((size[0] + 32, size[1] + 32)), parse_degradation(text, 0.05), generators_for(1, 2))
+    paper = torch.full_like(y[1:], 0.9)
+    paper[:, :, 16:-16, 16:-16] = y[:1, :, 16:-16, 16:-16]
+    both = torch.cat([paper, y[1:]]).clamp(0, 1)
+    with torch.inference_mode():
+        host = bundled()
+        encoder = pack("adapt_diffuse.hosts.comfy_encoder").HostSeverityEncoder.load(default_encoder("gaussian-blur"))
+        image, _, report = in_node(host, both, text, "default", severity_encoder=encoder)
+        alone, _, other = in_node(host, both[1:], text, "default", SEED + 1, severity_encoder=encoder)
+    change = (image.movedim(-1, 1) - both).abs()
+    return {
+        "border": float(change[0, :, :16].max()),
+        "inside": float(change[0, :, 20:-20, 20:-20].mean()),
+        "other": float((image[1:] - alone).abs().max()),
+        "other's edge": float(change[1, :, :16].mean()),
+        "report": report,
+        "other's report": other,
+    }
+
+
 def interrupted() -> dict[str, Any]:
     """Cancel in the middle, and the run after it."""
     text, _, size = KINDS["gaussian-blur"]
@@ -386,6 +409,7 @@ REPORTS: dict[str, Callable[[], Any]] = {
     "finish": finish,
     "text": lambda: text_model(lambda host: None),
     "text-flow": lambda: text_model(as_flow),
+    "bordered": bordered,
     "interrupted": interrupted,
     "fidelity": fidelity,
 }

@@ -106,6 +106,14 @@ def test_a_model_with_a_prompt_restores_a_batch_as_its_photos_alone(report: dict
     assert "one prompt for all" in two
 
 
+def test_a_border_is_left_as_it_came(report: dict[str, Any]) -> None:
+    found = report["bordered"]
+    assert found["border"] < 1e-6 < 0.005 < min(found["inside"], found["other's edge"])
+    assert found["other"] < 1e-4
+    assert "its border is left as it came" in found["report"]
+    assert "border" not in found["other's report"]
+
+
 def test_cancel_ends_at_once_and_leaves_nothing_behind(report: dict[str, Any]) -> None:
     found = report["interrupted"]
     assert (found["raised"], found["calls"]) == ("InterruptProcessingException", 2)
