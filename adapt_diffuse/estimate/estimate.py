@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from ..borders import inside_borders
+from ..borders import SOFT, inside_borders
 from ..degradation import Degradation
 from ..errors import AdaptDiffuseError
 from .damage import NO_JPEG, Damage
@@ -124,28 +124,26 @@ def estimate_damage(photo: Tensor, estimator: DamageEstimator) -> Estimate:
 
 def inside(photo: Tensor) -> tuple[int, int, int, int]:
     """Top, left, bottom and right of a photo (3, H, W) without its borders, a whole number of blocks from each."""
-    top, bottom = _varying(photo, 2)
-    left, right = _varying(photo[:, top:bottom], 1) if bottom > top else (0, 0)
+    top, bottom = _ends((photo.amax(2) - photo.amin(2)).amax(0) > FLAT)
+    varying = photo[:, top:bottom]
+    left, right = _ends((varying.amax(1) - varying.amin(1)).amax(0) > FLAT) if bottom > top else (0, 0)
     found = inside_borders(photo)
     if found is not None:
         high, low = _ends(found.sum(1) > MOST * found.sum(1).max())
         first, last = _ends(found[high:low].float().mean(0) > MOST)
-        top, bottom, left, right = max(top, high), min(bottom, low), max(left, first), min(right, last)
-    return top, left, max(bottom, top), max(right, left)
-
-
-def _varying(photo: Tensor, along: int) -> tuple[int, int]:
-    """The first line in which something varies, and the end of the last; lines run ``along`` a dimension of it."""
-    return _ends((photo.amax(along) - photo.amin(along)).amax(0) > FLAT)
+        # a border that is flat ends where something varies; that it may have a soft edge does not matter
+        top, left = (flat if edge - SOFT <= flat else edge for flat, edge in ((top, high), (left, first)))
+        bottom, right = (flat if flat <= edge + SOFT else edge for flat, edge in ((bottom, low), (right, last)))
+    height, width = photo.shape[1:]
+    top, left = (-(-start // BLOCK) * BLOCK for start in (top, left))
+    bottom, right = (side - -(-(side - end) // BLOCK) * BLOCK for side, end in ((height, bottom), (width, right)))
+    return top, left, max(top, bottom), max(left, right)
 
 
 def _ends(lines: Tensor) -> tuple[int, int]:
-    """The first of the lines (n,) that is true and the end of the last, each at a whole block from its side."""
+    """The first of the lines (n,) that is true, and the end of the last."""
     there = lines.nonzero()[:, 0].tolist()
-    if not there:
-        return 0, 0
-    first, last = -(-there[0] // BLOCK) * BLOCK, len(lines) - -(-(len(lines) - 1 - there[-1]) // BLOCK) * BLOCK
-    return first, max(first, last)
+    return (there[0], there[-1] + 1) if there else (0, 0)
 
 
 def nothing_found(device: torch.device) -> Estimate:
