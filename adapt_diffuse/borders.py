@@ -60,12 +60,13 @@ class Borders:
         painted.
         """
         inside = torch.ones_like(photo[:, :1], dtype=torch.bool)
-        known = (degradation.observed(torch.ones_like(photo)) > 0).all(1, keepdim=True)
         for index, one in enumerate(photo):
-            if not blurs(degradation, index):
+            found = inside_borders(one) if blurs(degradation, index) else None
+            if found is None:
                 continue
-            found = inside_borders(one)
-            if found is not None and bool((known[index, 0] | found).all()):
+            mine = degradation.select(torch.tensor([index]))
+            lost = mine.observed(torch.ones_like(one)[None])[0].amin(0) <= 0
+            if not bool((lost & ~found).any()):
                 inside[index, 0] = found
         return None if bool(inside.all()) else cls(photo, inside, degradation.start_image(photo).clamp(0, 1))
 
@@ -96,6 +97,8 @@ def inside_borders(photo: Tensor) -> Tensor | None:
     """
     from scipy import ndimage
 
+    if not bool(torch.isfinite(photo).all()):
+        return None
     factor = -(-max(photo.shape[1:]) // LOOK)
     canvas = F.avg_pool2d(photo.detach().cpu().double(), factor, ceil_mode=True).numpy()
     inside = inside_one(canvas)
@@ -164,7 +167,7 @@ def photos_of(rest: Mask) -> Mask | None:
     """What of a canvas without its border is photo, holes filled; None where that does not look like photos."""
     from scipy import ndimage
 
-    parts, count = ndimage.label(rest)
+    parts, _ = ndimage.label(rest)
     large = np.zeros_like(rest)
     boxes = 0
     for place, box in enumerate(ndimage.find_objects(parts), 1):
