@@ -171,11 +171,22 @@ def thing() -> Tensor:
     return measure(ball, GaussianBlur(2.5, 0.01), generators_for(0, 1)).clamp(0, 1)
 
 
-@pytest.mark.parametrize("photo", [
-    blurred(), sky(), thing(), torch.full((1, 3, 64, 64), 0.5), torch.rand(1, 3, 40, 50), torch.zeros(1, 3, 2, 3),
-    measure(on(smaller(demo_photo(), 128), (20, 20, 20, 20)), GaussianBlur(2.5, 0.01), generators_for(0, 1)),
-    on(blurred(20), (60, 60, 60, 60)), torch.zeros(1, 3, 80, 80), on(blurred(), (20, 20, 20, 20), (0.5, 0.5, math.nan)),
-], ids=["plain", "sky", "thing", "one colour", "noise", "tiny", "all of it blurred", "a stamp", "black", "NaN"])  # fmt: skip
+@pytest.mark.parametrize(
+    "photo",
+    [
+        blurred(),
+        sky(),
+        thing(),
+        torch.full((1, 3, 64, 64), 0.5),
+        torch.rand(1, 3, 40, 50),
+        torch.zeros(1, 3, 2, 3),
+        measure(on(smaller(demo_photo(), 128), (20, 20, 20, 20)), GaussianBlur(2.5, 0.01), generators_for(0, 1)),
+        on(blurred(20), (60, 60, 60, 60)),
+        torch.zeros(1, 3, 80, 80),
+        on(blurred(), (20, 20, 20, 20), (0.5, 0.5, math.nan)),
+    ],
+    ids=["plain", "sky", "thing", "one colour", "noise", "tiny", "all of it blurred", "a stamp", "black", "NaN"],
+)
 def test_what_is_no_border_of_a_photo_is_left_alone(photo: Tensor) -> None:
     assert inside_borders(photo[0]) is None
     assert Borders.of(photo, BLUR) is None
