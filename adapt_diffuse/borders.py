@@ -33,7 +33,8 @@ QUANTILE, ROBUST = 0.9, 1.645  # of absolute deviations, and that of white noise
 PART, SOLID = 0.25, 0.75  # of the canvas that is photo, and of the photos' bounding boxes (an oval fills pi / 4)
 LITTLE = 0.05  # of the canvas: what is smaller is no photo but dust, or writing on the border
 RAGGED = 9  # pixels: JPEG and noise make an edge so uneven
-SOFT = 3  # pixels of edge, at most, that are left to the border
+SOFT = 4  # pixels of edge, at most, that are left to the border
+SPARE = 1  # of them: an edge is not equally soft everywhere
 STEP, SHARP = 0.08, 0.85  # on [0, 1], from border to photo, and how much of it behind those pixels
 NEAR = 8  # pixels on both sides of an edge that are compared
 
@@ -203,10 +204,10 @@ def sharp_edged(inside: Mask, away: Plane) -> Mask | None:
     photo = away[(depth > SOFT) & (depth <= NEAR)]
     if not photo.size or photo.mean() - border < STEP:
         return None
-    for soft in range(1, SOFT + 1):
+    for soft in range(1, SOFT - SPARE + 1):
         behind = away[(depth > soft) & (depth <= soft + 1)]
         if behind.mean() - border >= SHARP * (photo.mean() - border):
-            return depth > soft
+            return depth > soft + SPARE
     return None
 
 

@@ -152,7 +152,7 @@ def test_a_border_is_found_to_the_pixel(name: str) -> None:
         assert not bool(wrong.any())
     deep = torch.from_numpy(ndimage.distance_transform_edt(np.pad(there.numpy(), 1, mode="edge"))[1:-1, 1:-1])
     assert bool(found[deep > SOFT + RAGGED].all())
-    assert float((found & there).sum() / there.sum()) > 0.9
+    assert float((found & there).sum() / there.sum()) > 0.87
 
 
 def sky() -> Tensor:
@@ -302,8 +302,8 @@ def test_an_estimate_looks_at_the_photo_alone(border: tuple[int, int, int, int])
 
 def test_a_border_makes_no_rings() -> None:
     """Along its edge the restoration is as good as that of the bare photo; taken for blurred it is ruined there."""
-    truth = smaller(demo_photo(), 96)
-    y = measure(truth, BLUR, generators_for(0, 1)).clamp(0, 1)
+    whole = smaller(demo_photo(), 160)  # a photo does not end in a mirror
+    truth, y = (one[:, :, 32:-32, 32:-32] for one in (whole, measure(whole, BLUR, generators_for(0, 1)).clamp(0, 1)))
     canvas = on(y, (16, 16, 16, 16), noise=0.01)
     borders = Borders.of(canvas, BLUR)
     assert borders is not None
@@ -316,8 +316,7 @@ def test_a_border_makes_no_rings() -> None:
         return finished(made, Measurement.of(photo, BLUR))
 
     edge = torch.ones(96, 96, dtype=torch.bool)
-    edge[6:-6, 6:-6] = False
-    edge[:3] = edge[-3:] = edge[:, :3] = edge[:, -3:] = False  # an edge that may be left to the border
+    edge[8:-8, 8:-8] = False
 
     def along(image: Tensor) -> float:
         return float(psnr(image[:, :, edge][..., None], truth[:, :, edge][..., None])[0])
@@ -327,8 +326,8 @@ def test_a_border_makes_no_rings() -> None:
 
     bare, rings = along(restored(y)), along(middle(restored(canvas)))
     kept = borders.put_back(restored(borders.filled()))
-    assert along(middle(kept)) > bare - 0.5
-    assert along(middle(kept)) > rings + 1.5
+    assert along(middle(kept)) > max(bare, along(y))
+    assert along(middle(kept)) > rings + 4
     assert torch.equal(kept[:, :, :16], canvas[:, :, :16])
 
 
