@@ -101,7 +101,7 @@ def inside_borders(photo: Tensor) -> Tensor | None:
     if not bool(torch.isfinite(photo).all()):
         return None
     factor = -(-max(photo.shape[1:]) // LOOK)
-    canvas = F.avg_pool2d(photo.detach().cpu().double(), factor, ceil_mode=True).numpy()
+    canvas = F.avg_pool2d(photo.detach().cpu().float(), factor, ceil_mode=True).double().numpy()
     inside = inside_one(canvas)
     if inside is None:
         return None
