@@ -17,7 +17,7 @@ for task in gaussian-blur-varying gaussian-blur-fixed random-inpainting nonlinea
     adaptive=() noise=() psld=psld,
     [ "$task" = gaussian-blur-varying ] && adaptive=(--eta 10)
     [ "$task" = gaussian-blur-fixed ] && adaptive=(--eta 8) noise=(--eta 1.5)
-    [ "$task" = nonlinear-blur ] && noise=(--eta 4) psld= # which wants linear damage
+    [ "$task" = nonlinear-blur ] && psld= # which wants linear damage
     measure "$task" solvers-ae damaged,ceiling,ae,flash-ldps,flash-resample,resample
     measure "$task" solvers-default default --detail 0
     measure "$task" solvers-flash "${psld:+flash-psld,}flash-gml-dps" "${adaptive[@]}"
