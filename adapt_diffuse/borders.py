@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .degradation import Degradation, blurs
+from .degradation import Degradation, blurs, steps_of
 
 Mask = NDArray[np.bool_]
 Plane = NDArray[np.float64]
@@ -25,8 +25,7 @@ LOOK = 1024  # pixels of the longer side, at most: borders of larger photos are 
 LAYERS = 3  # borders within borders: a frame, a mat
 OUTERMOST = 2  # lines of a side that tell the colour of its border
 MOST = 0.98  # of them that have it
-GREY_LEVEL = 1 / 255
-TOLERANCE = 8 * GREY_LEVEL, 0.15  # of that colour: the least (for JPEG), and the most (for noise)
+TOLERANCE = 8 / 255, 0.15  # of that colour: the least (for JPEG), and the most (for noise)
 NOISES = 5.0  # standard deviations of noise that are still that colour
 MEDIAN, CALMED = 3, 0.45  # side of the median filter that calms it, and what it leaves of white noise
 QUANTILE, ROBUST = 0.9, 1.645  # of absolute deviations, and that of white noise: a median misses what was clipped
@@ -44,13 +43,13 @@ class Borders:
     """Photos with a border.
 
     Attributes:
-        photo: (B, 3, H, W) on [0, 1], as they came.
         inside: bool (B, 1, H, W), what is no border; all of a photo that has none.
+        filled: (B, 3, H, W) on [0, 1], with what is inside, mirrored at its edge, in the place of the borders.
         canvas: (B, 3, h, w), the photos at the size of the restored ones.
     """
 
-    photo: Tensor
     inside: Tensor
+    filled: Tensor
     canvas: Tensor
 
     @classmethod
@@ -61,25 +60,25 @@ class Borders:
         painted.
         """
         inside = torch.ones_like(photo[:, :1], dtype=torch.bool)
+        rows = steps_of(degradation)
         for index, one in enumerate(photo):
-            found = inside_borders(one) if blurs(degradation, index) else None
+            found = inside_borders(one) if blurs(rows[index if len(rows) > 1 else 0]) else None
             if found is None:
                 continue
             mine = degradation.select(torch.tensor([index]))
             lost = mine.observed(torch.ones_like(one)[None])[0].amin(0) <= 0
             if not bool((lost & ~found).any()):
                 inside[index, 0] = found
-        return None if bool(inside.all()) else cls(photo, inside, degradation.start_image(photo).clamp(0, 1))
+        if bool(inside.all()):
+            return None
+        filled = torch.stack([mirrored(*pair) for pair in zip(photo, inside[:, 0], strict=True)])
+        return cls(inside, filled, degradation.start_image(photo).clamp(0, 1))
 
     def of_photo(self, index: int) -> Borders | None:
         """The border of one of the photos, None where it has none."""
         one = slice(index, index + 1)
-        found = Borders(self.photo[one], self.inside[one], self.canvas[one])
+        found = Borders(self.inside[one], self.filled[one], self.canvas[one])
         return None if bool(found.inside.all()) else found
-
-    def filled(self) -> Tensor:
-        """The photos (B, 3, H, W) with what is inside, mirrored at its edge, in the place of their borders."""
-        return torch.stack([mirrored(*pair) for pair in zip(self.photo, self.inside[:, 0], strict=True)])
 
     def put_back(self, image: Tensor) -> Tensor:
         """The restored images (B, 3, h, w) with the borders as they came."""
@@ -186,8 +185,7 @@ def even(mask: Mask) -> Mask:
     from scipy import ndimage
 
     padded = np.pad(mask, RAGGED, mode="edge")
-    for change in (ndimage.maximum_filter, ndimage.minimum_filter, ndimage.minimum_filter, ndimage.maximum_filter):
-        padded = change(padded, RAGGED)
+    padded = ndimage.grey_opening(ndimage.grey_closing(padded, RAGGED), RAGGED)
     return padded[RAGGED:-RAGGED, RAGGED:-RAGGED]
 
 

@@ -195,7 +195,7 @@ class RestorePhoto(io.ComfyNode):
         with torch.inference_mode(False):
             photo = restorable_photo(image, degradation, vae)
             borders = Borders.of(photo, degradation)
-            measurement = Measurement.of(photo if borders is None else borders.filled(), degradation)
+            measurement = Measurement.of(photo if borders is None else borders.filled, degradation)
         guider = guider_of(model, positive, negative, cfg, len(measurement.y))
         encoder, told = encoder_for(measurement, model, vae, severity_encoder)
         severity = encoder.predict(measurement.start_image(), vae, encoder.space.factor * pixel_multiple(model))

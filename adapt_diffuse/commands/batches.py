@@ -179,7 +179,7 @@ def attempt(good: Sequence[tuple[Job, Tensor]], recipe: Recipe) -> Iterator[Outc
         title = jobs[0].photo.name if len(jobs) == 1 else f"{len(jobs)} photos from {jobs[0].photo.name} on"
         photos = torch.cat([photo for _, photo in good])
         borders = Borders.of(photos, recipe.degradation)
-        measurement = Measurement.of(photos if borders is None else borders.filled(), recipe.degradation)
+        measurement = Measurement.of(photos if borders is None else borders.filled, recipe.degradation)
         result = restore_batch(measurement, recipe, generators, title)
         unsaid, missed = unsaid_noise(measurement), misfit(result.image.to(photos), measurement, recipe.detail)
     except Exception as reason:

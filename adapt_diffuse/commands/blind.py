@@ -109,7 +109,7 @@ def estimate_of_file(job: Job, photo: Tensor, guesswork: Guesswork) -> tuple[Est
 
 def without_border(outcome: Outcome, photo: Tensor) -> Tensor:
     """``photo`` (1, 3, H, W) as it was restored: its border filled."""
-    return photo if outcome.borders is None else outcome.borders.filled()
+    return photo if outcome.borders is None else outcome.borders.filled
 
 
 def image_of(outcome: Outcome, photo: Tensor) -> Tensor:

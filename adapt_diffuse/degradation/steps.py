@@ -51,8 +51,6 @@ def loses_pixels(steps: Sequence[Degradation]) -> bool:
     return False
 
 
-def blurs(degradation: Degradation, index: int) -> bool:
-    """Whether photo ``index`` was blurred. Downscaling and JPEG happen to what is around a photo as well: they do not
-    count."""
-    rows = steps_of(degradation)
-    return any(isinstance(step, BLURRING) for step in rows[index if len(rows) > 1 else 0])
+def blurs(steps: Sequence[Degradation]) -> bool:
+    """Whether a photo was blurred. Downscaling and JPEG, which happen to what is around it too, do not count."""
+    return any(isinstance(step, BLURRING) for step in steps)
